@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Files: whole reads and atomic writes, directories. Blocking; for start-up
+ * and for helper processes, not for the event loop of a busy daemon. */
+#ifndef BASE_FS_H
+#define BASE_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* The whole file, NUL added. ret_len may be NULL. Longer than max:
+ * ERR_TOO_LARGE. Missing: ERR_CONFIG with the path in the sentence. */
+int fs_read_file(
+    const char *path, size_t max, char **ret, size_t *ret_len, struct err *err);
+/* Writes a temporary file beside it, syncs, renames: readers see the old or
+ * the new content, never half. */
+int fs_write_file(const char *path, const void *data, size_t len, mode_t mode,
+    struct err *err);
+/* Like mkdir -p; existing directories keep their mode. */
+int fs_mkdirs(const char *path, mode_t mode, struct err *err);
+/* Removes a tree without following symbolic links or crossing into another
+ * file system. Missing is success. */
+int fs_remove_tree(const char *path, struct err *err);
+bool fs_exists(const char *path);
+
+#endif
