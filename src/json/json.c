@@ -23,13 +23,6 @@ static const char *const type_names[] = {
 	[FIELD_TYPE_JSON] = "a value",
 };
 
-void
-json_decrefp(json_t **value)
-{
-	json_decref(*value);
-	*value = NULL;
-}
-
 static bool
 deeper_than(const json_t *value, int depth)
 {

@@ -34,8 +34,6 @@ char *json_text(const json_t *value);
 /* Pretty text as old QVD clients saw it: indented, ASCII-escaped; heap. */
 char *json_pretty(const json_t *value);
 
-void json_decrefp(json_t **value);
-
 /* {"error": {"id": ..., "message": ...}} and back. json_to_err returns the
  * negative code and fills *err; ERR_PROTOCOL if it is no such object. */
 json_t *json_from_err(const struct err *err);
