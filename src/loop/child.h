@@ -3,7 +3,9 @@
  * A child process as a resource: its own process group, exactly the
  * descriptors given, a deadline after which the whole group is killed, and
  * one callback when it has ended (by pidfd, so that there is no SIGCHLD
- * race). Ends with its owner: child_free() kills the group.
+ * race). Ends with its owner: child_free() kills the group. What the child
+ * leaves behind in its group is killed when it ends, unless keep_group is
+ * set; a daemon that is to stay leaves the group with setsid().
  */
 #ifndef LOOP_CHILD_H
 #define LOOP_CHILD_H
@@ -32,6 +34,7 @@ struct child_spec {
 	bool set_user;
 	int parent_death_signal;  /* 0: none */
 	bool new_session;	  /* setsid() instead of setpgid() */
+	bool keep_group;	  /* the rest of the group outlives it */
 };
 
 /* status: as of waitpid; timed_out: the deadline killed it. The child is
@@ -39,11 +42,13 @@ struct child_spec {
 typedef void (*child_cb)(struct child *child, int status, bool timed_out,
     void *arg);
 
+/* Returns when the program runs (exec succeeded), or with the error. */
 struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     child_cb cb, void *arg, struct err *err);
 pid_t child_pid(const struct child *child);
 void child_kill(struct child *child, int signum); /* the whole group */
-/* Kills the group, forgets the callback. */
+/* Kills the group, forgets the callback; the zombie is reaped later. Not
+ * needed (and not allowed) after the callback has been called. */
 void child_free(struct child *child);
 /* Fills *err with what a status means, "name: exited with 3" and so on;
  * returns 0 for a clean exit. */
