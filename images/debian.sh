@@ -44,8 +44,11 @@ debian_tar() {
 	    --dpkgopt='path-include=/usr/share/locale/es*' \
 	    --dpkgopt='path-include=/usr/share/locale/locale.alias' \
 	    --include="$packages" \
-	    --customize-hook="debian_copy() { cp -a --no-preserve=ownership \
-		\"$dir/files/.\" \"\$1/\"; }; debian_copy \"\$1\"" \
-	    --customize-hook="$dir/hook \"\$1\"" \
+	    --customize-hook="cp -a --no-preserve=ownership \
+		'$dir/files/.' \"\$1/\"" \
+	    --customize-hook="'$dir/hook' \"\$1\"" \
 	    "$SUITE" "$out" ${sources:+"$sources"}
+	# An empty /dev, which the node fills.
+	mkdir -p "$tmp/empty/dev"
+	tar -C "$tmp/empty" --owner=0 --group=0 -rf "$out" ./dev
 }
