@@ -33,15 +33,17 @@ deeper_than(const json_t *value, int depth)
 	if (depth == 0)
 		return json_is_object(value) || json_is_array(value);
 	if (json_is_array(value)) {
-		json_array_foreach(value, i,
-		    child) if (deeper_than(child, depth - 1)) return true;
+		json_array_foreach (value, i, child)
+			if (deeper_than(child, depth - 1))
+				return true;
 	} else if (json_is_object(value)) {
 		/* jansson's iterators take non-const objects but don't write */
 		json_t *obj = (json_t *)(uintptr_t)value;
 		json_t *member;
 
-		json_object_foreach(obj, key,
-		    member) if (deeper_than(member, depth - 1)) return true;
+		json_object_foreach (obj, key, member)
+			if (deeper_than(member, depth - 1))
+				return true;
 	}
 	return false;
 }
@@ -230,8 +232,7 @@ json_decode(const json_t *obj, const struct field *table, void *out,
 		return err_set(err, ERR_PARAMETER, "must be a JSON object");
 	if ((r = check_required(obj, table, err)) < 0)
 		return r;
-	json_object_foreach(o, key, v)
-	{
+	json_object_foreach (o, key, v) {
 		f = find_field(table, key);
 		if (f == NULL)
 			return err_set(err, ERR_PARAMETER,
