@@ -21,7 +21,8 @@ int listen_unix(const char *path, mode_t mode, gid_t gid, int *ret_fd,
 struct listener;
 /* fd is the callee's. */
 typedef void (*listener_cb)(int fd, void *arg);
-/* Takes fd. max: connections at once; the owner reports each end. */
+/* Takes fd. max: connections at once (0: no limit); the owner reports each
+ * end. */
 struct listener *listener_new(struct loop *loop, int fd, int max,
     listener_cb cb, void *arg);
 void listener_closed_one(struct listener *l);

@@ -44,7 +44,10 @@ struct rpc *rpc_new(struct loop *loop, int fd, const struct rpc_op *ops,
 struct rpc *rpc_connect(struct loop *loop, const char *path,
     const struct rpc_op *ops, rpc_closed_cb closed, void *arg,
     struct err *err);
-void rpc_free(struct rpc *rpc); /* safe inside callbacks */
+/* Safe inside callbacks. Requests that we asked are forgotten without their
+ * callbacks; calls that we were to answer see rpc_call_on_cancel(), and their
+ * answers go nowhere. */
+void rpc_free(struct rpc *rpc);
 void *rpc_arg(struct rpc *rpc);
 struct rpc_peer {
 	pid_t pid;
@@ -57,6 +60,7 @@ const struct rpc_peer *rpc_peer(const struct rpc *rpc);
 void rpc_reply(struct rpc_call *call, json_t *result, int fd);
 void rpc_fail(struct rpc_call *call, const struct err *err);
 void rpc_progress(struct rpc_call *call, json_t *info); /* takes info */
+/* NULL when that end has been freed. */
 struct rpc *rpc_call_rpc(const struct rpc_call *call);
 /* The asker cancelled or went away: cb is called at most once, and an answer
  * is still due (it goes nowhere). */
@@ -64,7 +68,8 @@ void rpc_call_on_cancel(struct rpc_call *call, void (*cb)(void *arg),
     void *arg);
 
 /* Asking. args' reference is taken (NULL: {}); fd is taken. Exactly one of:
- * result != NULL (borrowed; fd is the callee's), or err. */
+ * result != NULL (borrowed; fd is the callee's), or err. Never called before
+ * rpc_ask() has returned. deadline_ms 0: none. */
 typedef void (*rpc_result_cb)(const json_t *result, int fd,
     const struct err *err, void *arg);
 typedef void (*rpc_progress_cb)(const json_t *info, void *arg);
