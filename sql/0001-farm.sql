@@ -2,6 +2,8 @@
 -- The farm's schema. Desired state (vms) and actual state (vm_runtimes,
 -- host_runtimes) are separate tables with separate writers; see
 -- docs/internals.md. Word lists in CHECKs equal model/states.h (tested).
+-- Applied by db/migrate.c as qvd_owner with search_path = qvd; the schema, the
+-- roles and the table migrations exist by then.
 
 CREATE TABLE tenants (
 	id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -73,7 +75,8 @@ CREATE TABLE images (
 	            CHECK (state IN ('new', 'importing', 'published', 'retired', 'failed')),
 	state_at    timestamptz NOT NULL DEFAULT now(),
 	blocked     boolean NOT NULL DEFAULT false,
-	source      text NOT NULL,       -- path of the tree or archive on the importing node
+	host_id     integer REFERENCES hosts ON DELETE SET NULL, -- that imports it; NULL: any
+	source      text NOT NULL CHECK (source LIKE '/%'), -- tree or archive on that node
 	checksum    text,                -- of the OSTree commit
 	size_bytes  bigint,
 	author      text,
@@ -197,6 +200,8 @@ CREATE TABLE events (
 );
 CREATE INDEX events_vm ON events (vm_id, id) WHERE vm_id IS NOT NULL;
 CREATE INDEX events_user ON events (user_id, id) WHERE user_id IS NOT NULL;
+CREATE INDEX events_host ON events (host_id, id) WHERE host_id IS NOT NULL;
+CREATE INDEX events_image ON events (image_id, id) WHERE image_id IS NOT NULL;
 CREATE INDEX events_ref ON events (ref) WHERE ref IS NOT NULL;
 
 -- What administrators did: who, what, with which arguments.
@@ -218,6 +223,7 @@ CREATE TABLE audit (
 --   qvd_images       "<image_id>"
 --   qvd_configs      "<key>"
 --   qvd_users        "<user_id>"
+--   qvd_hosts        "<host_id>"       its row, or its state (not each renewal)
 CREATE FUNCTION notify_vm() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF TG_OP <> 'INSERT' AND OLD.host_id IS NOT NULL THEN
@@ -253,6 +259,14 @@ CREATE TRIGGER configs_notify AFTER INSERT OR UPDATE OR DELETE ON configs
 CREATE TRIGGER users_notify AFTER UPDATE OR DELETE ON users
 	FOR EACH ROW EXECUTE FUNCTION notify_column('qvd_users', 'id');
 
+CREATE TRIGGER hosts_notify AFTER INSERT OR UPDATE OR DELETE ON hosts
+	FOR EACH ROW EXECUTE FUNCTION notify_column('qvd_hosts', 'id');
+CREATE TRIGGER host_runtimes_notify AFTER UPDATE ON host_runtimes
+	FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state)
+	EXECUTE FUNCTION notify_column('qvd_hosts', 'host_id');
+CREATE TRIGGER host_runtimes_notify_new AFTER INSERT ON host_runtimes
+	FOR EACH ROW EXECUTE FUNCTION notify_column('qvd_hosts', 'host_id');
+
 CREATE FUNCTION notify_session() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pg_notify('qvd_sessions', NEW.vm_id || ' ' || NEW.generation);
@@ -263,20 +277,28 @@ CREATE TRIGGER sessions_notify AFTER INSERT OR UPDATE ON sessions
 
 -- Each daemon may do only its own writes.
 GRANT USAGE ON SCHEMA qvd TO qvd_l7r, qvd_hkd, qvd_api;
-GRANT SELECT ON ALL TABLES IN SCHEMA qvd TO qvd_hkd, qvd_api;
-REVOKE SELECT ON users, tokens FROM qvd_hkd;
-GRANT SELECT (id, tenant_id, login, uid, full_name, blocked) ON users TO qvd_hkd;
-REVOKE SELECT ON tokens FROM qvd_api;
-GRANT SELECT ON tenants, users, hosts, host_runtimes, osfs, images, image_tags,
-	vms, vm_runtimes, sessions, tokens, properties, configs, migrations TO qvd_l7r;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA qvd TO qvd_api;
+GRANT INSERT ON events TO qvd_l7r, qvd_hkd, qvd_api;
+
+GRANT SELECT ON migrations, tenants, users, hosts, host_runtimes, osfs, images,
+	image_tags, image_nodes, vms, vm_runtimes, sessions, tokens, properties,
+	configs TO qvd_l7r;
 GRANT UPDATE (desired, desired_at, desired_by, host_id, epoch) ON vms TO qvd_l7r;
 GRANT INSERT, UPDATE ON sessions TO qvd_l7r;
 GRANT INSERT, UPDATE, DELETE ON tokens TO qvd_l7r;
-GRANT INSERT ON events TO qvd_l7r, qvd_hkd, qvd_api;
+
+GRANT SELECT ON migrations, tenants, hosts, host_runtimes, osfs, images,
+	image_tags, image_nodes, vms, vm_runtimes, sessions, properties, configs,
+	events TO qvd_hkd;
+GRANT SELECT (id, tenant_id, login, uid, full_name, blocked) ON users TO qvd_hkd;
 GRANT INSERT, UPDATE, DELETE ON vm_runtimes, host_runtimes, image_nodes TO qvd_hkd;
-GRANT UPDATE (state, state_at, checksum, size_bytes, progress, error_id, error) ON images TO qvd_hkd;
+GRANT UPDATE (state, state_at, checksum, size_bytes, progress, error_id, error)
+	ON images TO qvd_hkd;
+
+GRANT SELECT ON ALL TABLES IN SCHEMA qvd TO qvd_api;
+REVOKE SELECT ON tokens FROM qvd_api;
 GRANT INSERT, UPDATE, DELETE ON tenants, users, hosts, osfs, images, image_tags,
 	vms, properties, configs TO qvd_api;
+GRANT UPDATE (generation, state, state_at) ON sessions TO qvd_api;
 GRANT INSERT ON audit TO qvd_api;
 GRANT DELETE ON events TO qvd_api;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA qvd TO qvd_api, qvd_hkd, qvd_l7r;

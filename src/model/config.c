@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "model/config.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "model/range.h"
+
+#define SECOND (INT64_C(1000))
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+
+const struct config_key config_keys[] = {
+	{ "vm.network.bridge", CONFIG_STR, "qvdnet0", 1, 15, false,
+	    "The bridge that a node's desktops are on." },
+	{ "vm.network.gateway", CONFIG_NET, "10.88.0.1/16", 0, 0, false,
+	    "The bridge's address and network; the desktops' gateway." },
+	{ "vm.network.ip.start", CONFIG_ADDRESS, "10.88.1.0", 0, 0, false,
+	    "The lowest address that a desktop gets; empty: the one after "
+	    "the gateway." },
+	{ "vm.network.nat", CONFIG_BOOL, "yes", 0, 0, false,
+	    "Whether desktops reach other networks under the node's "
+	    "address." },
+	{ "vm.network.dns", CONFIG_ADDRESS, "", 0, 0, false,
+	    "The name server of the desktops; empty: the node's own." },
+	{ "vm.stop.grace", CONFIG_DURATION, "20s", 0, 10 * MINUTE, false,
+	    "How long a desktop may take to stop before it is killed." },
+	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, false,
+	    "Desktops that a node starts at once; 0: two a CPU." },
+	{ "hkd.lease", CONFIG_DURATION, "60s", 5 * SECOND, HOUR, false,
+	    "How long a node's word that it runs is good; renewed at a third "
+	    "of it." },
+	{ "l7r.auth.tenant", CONFIG_STR, "default", 1, 64, false,
+	    "The tenant of logins without one." },
+	{ "l7r.auth.separators", CONFIG_STR, "@#", 1, 8, false,
+	    "Between login and tenant." },
+	{ "l7r.timeout.start", CONFIG_DURATION, "270s", SECOND, HOUR, false,
+	    "How long a connection waits for its desktop to run." },
+	{ "l7r.timeout.stop", CONFIG_DURATION, "270s", SECOND, HOUR, false,
+	    "How long stop_vm waits." },
+	{ "l7r.timeout.session", CONFIG_DURATION, "60s", SECOND, HOUR, false,
+	    "How long a connection waits for the X session." },
+	{ "l7r.token.lifetime", CONFIG_DURATION, "24h", MINUTE, 240 * HOUR,
+	    false, "How long a token of create_auth_token is good." },
+	{ .key = NULL },
+};
+
+const struct config_key *
+config_find(const char *key)
+{
+	const struct config_key *k;
+
+	for (k = config_keys; k->key != NULL; k++)
+		if (str_eq(k->key, key))
+			return k;
+	return NULL;
+}
+
+static bool
+in_range(const struct config_key *k, int64_t v)
+{
+	return v >= k->min && v <= k->max;
+}
+
+static bool
+value_ok(const struct config_key *k, const char *value, int64_t *ret)
+{
+	struct ipv4_net net;
+	uint32_t address;
+	int64_t v = 0;
+	bool b = false;
+
+	switch (k->type) {
+	case CONFIG_STR:
+		return str_is_text(value, (size_t)k->max) &&
+		    strlen(value) >= (size_t)k->min;
+	case CONFIG_INT:
+		return str_to_i64(value, k->min, k->max, ret);
+	case CONFIG_BOOL:
+		if (!str_to_bool(value, &b))
+			return false;
+		*ret = b;
+		return true;
+	case CONFIG_DURATION:
+		if (!str_to_duration(value, &v) || !in_range(k, v))
+			return false;
+		*ret = v;
+		return true;
+	case CONFIG_NET:
+		return ipv4_net_parse(value, &net, NULL) == 0;
+	case CONFIG_ADDRESS:
+		return value[0] == '\0' ||
+		    ipv4_parse(value, &address, NULL) == 0;
+	}
+	return false;
+}
+
+int
+config_check(const struct config_key *k, const char *value, struct err *err)
+{
+	int64_t v;
+
+	if (value_ok(k, value, &v))
+		return 0;
+	switch (k->type) {
+	case CONFIG_STR:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is text of %lld to %lld bytes", k->key,
+		    (long long)k->min, (long long)k->max);
+	case CONFIG_INT:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is a number from %lld to %lld", k->key,
+		    (long long)k->min, (long long)k->max);
+	case CONFIG_DURATION:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is a time like 30s, 5m or 2h, from %lld to %lld "
+		    "seconds", k->key, (long long)(k->min / SECOND),
+		    (long long)(k->max / SECOND));
+	case CONFIG_BOOL:
+		return err_set(err, ERR_PARAMETER, "%s is yes or no", k->key);
+	case CONFIG_NET:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is an address with its network like %s", k->key,
+		    k->def);
+	case CONFIG_ADDRESS:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is an IPv4 address, or empty", k->key);
+	}
+	return err_set(err, ERR_INTERNAL, "%s has no type", k->key);
+}
+
+int64_t
+config_i64(const struct config_key *k, const char *value)
+{
+	int64_t v = 0;
+
+	if (value == NULL || !value_ok(k, value, &v))
+		value_ok(k, k->def, &v);
+	return v;
+}
+
+bool
+config_bool(const struct config_key *k, const char *value)
+{
+	return config_i64(k, value) != 0;
+}

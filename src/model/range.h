@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Giving out of ranges: VM addresses (IPv4), the tenants' slots of host user
+ * ids. The caller reads what is taken in its transaction; a unique
+ * constraint stands behind it. Pure.
+ */
+#ifndef MODEL_RANGE_H
+#define MODEL_RANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* "10.88.0.1/16": an interface's address with its network; host order. */
+struct ipv4_net {
+	uint32_t address;
+	uint32_t mask;
+};
+int ipv4_parse(const char *s, uint32_t *ret, struct err *err);
+int ipv4_net_parse(const char *s, struct ipv4_net *ret, struct err *err);
+#define IPV4_TEXT_MAX 16
+char *ipv4_format(char dst[static IPV4_TEXT_MAX], uint32_t address);
+
+/*
+ * The addresses that VMs may have: from `start` (0: the address after the
+ * gateway) to the one before the broadcast address of the gateway's net.
+ */
+struct ipv4_range {
+	uint32_t first, last;
+};
+int ipv4_vm_range(const struct ipv4_net *gateway, uint32_t start,
+    struct ipv4_range *ret, struct err *err);
+/* The lowest that is not in used (ascending); ERR_UNAVAILABLE when the
+ * range is full. */
+int ipv4_pick(const struct ipv4_range *range, const uint32_t *used, size_t n,
+    uint32_t *ret, struct err *err);
+
+/*
+ * A tenant's containers map their ids 0..65535 to the host's ids from
+ * idmap_first(slot) on: no two tenants share a host id. IDMAP_SLOTS ranges
+ * must be root's in /etc/subuid and /etc/subgid.
+ */
+#define IDMAP_FIRST 100000
+#define IDMAP_SIZE  65536
+#define IDMAP_SLOTS 1000
+static inline uint32_t
+idmap_first(int32_t slot)
+{
+	return IDMAP_FIRST + (uint32_t)slot * IDMAP_SIZE;
+}
+/* The lowest slot that is not in used (ascending). */
+int idmap_pick(
+    const int32_t *used, size_t n, int32_t *ret_slot, struct err *err);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "model/rows.h"
+
+#define RO	.flags = FIELD_READONLY
+#define NAMED	.flags = FIELD_REQUIRED | FIELD_NAME, .max = NAME_BYTES_MAX
+#define TEXT	.max = 1024
+
+const struct field tenant_fields[] = {
+	FIELD(struct tenant_row, id, I64, RO),
+	FIELD(struct tenant_row, name, STR, NAMED,
+	    .doc = "Unique in the farm; users log in as LOGIN@TENANT."),
+	FIELD(struct tenant_row, description, STR, TEXT),
+	FIELD(struct tenant_row, blocked, BOOL,
+	    .doc = "Nobody of it can log in."),
+	FIELD(struct tenant_row, idmap_slot, I32, RO),
+	FIELD(struct tenant_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field user_fields[] = {
+	FIELD(struct user_row, id, I64, RO),
+	FIELD(struct user_row, tenant_id, I64),
+	FIELD(struct user_row, login, STR, NAMED,
+	    .doc = "Unique in its tenant."),
+	FIELD(struct user_row, password_hash, STR,
+	    .flags = FIELD_SECRET | FIELD_READONLY, .max = 384),
+	FIELD(struct user_row, uid, I32, RO,
+	    .doc = "User id inside the desktops."),
+	FIELD(struct user_row, full_name, STR, .max = 256),
+	FIELD(struct user_row, blocked, BOOL,
+	    .doc = "Can't log in; sessions that exist go on."),
+	FIELD(struct user_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field host_fields[] = {
+	FIELD(struct host_row, id, I64, RO),
+	FIELD(struct host_row, name, STR, NAMED,
+	    .doc = "As in the node's node.conf."),
+	FIELD(struct host_row, address, STR, .max = 256,
+	    .doc = "Where other nodes reach it."),
+	FIELD(struct host_row, blocked, BOOL,
+	    .doc = "Takes no logins and no new desktops."),
+	FIELD(struct host_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field host_runtime_fields[] = {
+	FIELD(struct host_runtime_row, host_id, I64, RO),
+	FIELD_ENUM_OF(struct host_runtime_row, state, host_state_words, RO),
+	FIELD(struct host_runtime_row, state_at, TIME, RO),
+	FIELD(struct host_runtime_row, lease_until, TIME, RO),
+	FIELD(struct host_runtime_row, memory_bytes, I64, RO),
+	FIELD(struct host_runtime_row, cpus, I32, RO),
+	FIELD(struct host_runtime_row, version, STR, RO),
+	FIELD_END
+};
+
+const struct field osf_fields[] = {
+	FIELD(struct osf_row, id, I64, RO),
+	FIELD(struct osf_row, tenant_id, I64),
+	FIELD(struct osf_row, name, STR, NAMED,
+	    .doc = "Unique in its tenant."),
+	FIELD(struct osf_row, description, STR, TEXT),
+	FIELD_ENUM_OF(struct osf_row, kind, osf_kind_words),
+	FIELD_ENUM_OF(struct osf_row, hypervisor, hypervisor_words),
+	FIELD_ENUM_OF(struct osf_row, root, root_kind_words,
+	    .doc = "Whether changes to the system outlive a stop."),
+	FIELD(struct osf_row, memory_mb, I32, .min = 16, .max = 4194304,
+	    .doc = "Limit of memory of a desktop, MiB."),
+	FIELD(struct osf_row, swap_mb, I32, .min = 0, .max = 4194304,
+	    .doc = "Limit of swap beyond the memory, MiB."),
+	FIELD(struct osf_row, cpu_percent, I32, .min = 0, .max = 102400,
+	    .doc = "Limit of CPU time: 100 is one CPU, 0 is no limit."),
+	FIELD(struct osf_row, cpu_weight, I32, .min = 1, .max = 10000,
+	    .doc = "Share of CPU time where it is short; 100 is normal."),
+	FIELD(struct osf_row, pids_max, I32, .min = 16, .max = 1000000,
+	    .doc = "Limit of processes and threads."),
+	FIELD(struct osf_row, home_mb, I32, .min = 0, .max = INT32_MAX,
+	    .doc = "Size of a home, MiB; 0 is no limit."),
+	FIELD(struct osf_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field image_fields[] = {
+	FIELD(struct image_row, id, I64, RO),
+	FIELD(struct image_row, osf_id, I64),
+	FIELD(struct image_row, version, STR, NAMED,
+	    .doc = "Unique in its OSF."),
+	FIELD(struct image_row, parent_id, I64),
+	FIELD_ENUM_OF(struct image_row, state, image_state_words, RO),
+	FIELD(struct image_row, state_at, TIME, RO),
+	FIELD(struct image_row, blocked, BOOL,
+	    .doc = "No desktop starts from it."),
+	FIELD(struct image_row, host_id, I64,
+	    .doc = "The node that imports it; null: any."),
+	FIELD(struct image_row, source, STR, .flags = FIELD_REQUIRED,
+	    .max = 4095,
+	    .doc = "Absolute path of a tree or a tar archive on that node."),
+	FIELD(struct image_row, checksum, STR, RO),
+	FIELD(struct image_row, size_bytes, I64, RO),
+	FIELD(struct image_row, author, STR, .max = 256),
+	FIELD(struct image_row, message, STR),
+	FIELD(struct image_row, progress, I32, RO,
+	    .doc = "Percent of the import."),
+	FIELD(struct image_row, error_id, STR, RO),
+	FIELD(struct image_row, error, STR, RO),
+	FIELD(struct image_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field image_tag_fields[] = {
+	FIELD(struct image_tag_row, osf_id, I64, RO),
+	FIELD(struct image_tag_row, tag, STR,
+	    .flags = FIELD_REQUIRED | FIELD_NAME, .max = TAG_BYTES_MAX),
+	FIELD(struct image_tag_row, image_id, I64),
+	FIELD(struct image_tag_row, fixed, BOOL,
+	    .doc = "It can't be moved."),
+	FIELD(struct image_tag_row, moved_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field vm_fields[] = {
+	FIELD(struct vm_row, id, I64, RO),
+	FIELD(struct vm_row, name, STR, NAMED,
+	    .doc = "Unique for its user; also the desktop's host name."),
+	FIELD(struct vm_row, user_id, I64),
+	FIELD(struct vm_row, osf_id, I64),
+	FIELD(struct vm_row, tag, STR, .flags = FIELD_NAME,
+	    .max = TAG_BYTES_MAX,
+	    .doc = "Which image of its OSF it gets at its next start."),
+	FIELD(struct vm_row, address, STR, .max = 64,
+	    .doc = "Given from the range when absent."),
+	FIELD(struct vm_row, blocked, BOOL,
+	    .doc = "Refuses new connections."),
+	FIELD_ENUM_OF(struct vm_row, desired, vm_desired_words, RO),
+	FIELD(struct vm_row, desired_at, TIME, RO),
+	FIELD(struct vm_row, desired_by, STR, RO),
+	FIELD(struct vm_row, host_id, I64, RO,
+	    .doc = "Where it is placed."),
+	FIELD(struct vm_row, epoch, I64, RO),
+	FIELD(struct vm_row, description, STR, TEXT),
+	FIELD(struct vm_row, created_at, TIME, RO),
+	FIELD_END
+};
+
+const struct field vm_runtime_fields[] = {
+	FIELD(struct vm_runtime_row, vm_id, I64, RO),
+	FIELD(struct vm_runtime_row, epoch, I64, RO),
+	FIELD_ENUM_OF(struct vm_runtime_row, state, vm_state_words, RO),
+	FIELD(struct vm_runtime_row, state_at, TIME, RO),
+	FIELD(struct vm_runtime_row, host_id, I64, RO),
+	FIELD(struct vm_runtime_row, image_id, I64, RO),
+	FIELD(struct vm_runtime_row, pid, I32, RO),
+	FIELD_ENUM_OF(struct vm_runtime_row, session, session_state_words,
+	    RO),
+	FIELD(struct vm_runtime_row, session_at, TIME, RO),
+	FIELD(struct vm_runtime_row, started_at, TIME, RO),
+	FIELD(struct vm_runtime_row, step, STR, RO,
+	    .doc = "What a start is doing."),
+	FIELD(struct vm_runtime_row, error_id, STR, RO,
+	    .doc = "Why the last run ended badly."),
+	FIELD(struct vm_runtime_row, error, STR, RO),
+	FIELD(struct vm_runtime_row, error_ref, STR, RO),
+	FIELD_END
+};
+
+const struct field session_fields[] = {
+	FIELD(struct session_row, vm_id, I64, RO),
+	FIELD(struct session_row, generation, I64, RO),
+	FIELD_ENUM_OF(struct session_row, state, link_state_words, RO),
+	FIELD(struct session_row, state_at, TIME, RO),
+	FIELD(struct session_row, host_id, I64, RO),
+	FIELD(struct session_row, user_id, I64, RO),
+	FIELD(struct session_row, client_address, STR, RO),
+	FIELD(struct session_row, client, STR, RO),
+	FIELD(struct session_row, key_hash, STR,
+	    .flags = FIELD_SECRET | FIELD_READONLY),
+	FIELD_END
+};
+
+const struct field event_fields[] = {
+	FIELD(struct event_row, id, I64, RO),
+	FIELD(struct event_row, at, TIME, RO),
+	FIELD(struct event_row, name, STR, RO),
+	FIELD(struct event_row, vm_id, I64, RO),
+	FIELD(struct event_row, user_id, I64, RO),
+	FIELD(struct event_row, host_id, I64, RO),
+	FIELD(struct event_row, image_id, I64, RO),
+	FIELD(struct event_row, text, STR, RO),
+	FIELD(struct event_row, duration_ms, I64, RO),
+	FIELD(struct event_row, error_id, STR, RO),
+	FIELD(struct event_row, ref, STR, RO),
+	FIELD_END
+};
+
+const struct field config_fields[] = {
+	FIELD(struct config_row, tenant_id, I64),
+	FIELD(struct config_row, key, STR, .flags = FIELD_REQUIRED,
+	    .max = 128),
+	FIELD(struct config_row, value, STR, .flags = FIELD_REQUIRED,
+	    .max = 32768),
+	FIELD_END
+};

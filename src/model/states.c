@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "model/states.h"
+
+#define X(name, word) [VM_STATE_##name] = word,
+ENUM_DEFINE(vm_state, VM_STATE_TABLE(X));
+#undef X
+#define X(name, word) [VM_EVENT_##name] = word,
+ENUM_DEFINE(vm_event, VM_EVENT_TABLE(X));
+#undef X
+#define X(name, word) [VM_DESIRED_##name] = word,
+ENUM_DEFINE(vm_desired, VM_DESIRED_TABLE(X));
+#undef X
+#define X(name, word) [SESSION_##name] = word,
+ENUM_DEFINE(session_state, SESSION_STATE_TABLE(X));
+#undef X
+#define X(name, word) [SESSION_EVENT_##name] = word,
+ENUM_DEFINE(session_event, SESSION_EVENT_TABLE(X));
+#undef X
+#define X(name, word) [LINK_##name] = word,
+ENUM_DEFINE(link_state, LINK_STATE_TABLE(X));
+#undef X
+#define X(name, word) [IMAGE_##name] = word,
+ENUM_DEFINE(image_state, IMAGE_STATE_TABLE(X));
+#undef X
+#define X(name, word) [HOST_##name] = word,
+ENUM_DEFINE(host_state, HOST_STATE_TABLE(X));
+#undef X
+#define X(name, word) [OSF_KIND_##name] = word,
+ENUM_DEFINE(osf_kind, OSF_KIND_TABLE(X));
+#undef X
+#define X(name, word) [HYPERVISOR_##name] = word,
+ENUM_DEFINE(hypervisor, HYPERVISOR_TABLE(X));
+#undef X
+#define X(name, word) [ROOT_KIND_##name] = word,
+ENUM_DEFINE(root_kind, ROOT_KIND_TABLE(X));
+#undef X
