@@ -44,13 +44,14 @@ buf_room(const struct buf *buf)
 	return buf->limit > buf->len ? buf->limit - buf->len : 0;
 }
 
-char *
-buf_reserve(struct buf *buf, size_t n)
+/* Room for n bytes at the end, whatever the limit. What is left behind when
+ * the memory moves is wiped, because a buffer may hold a password. */
+static char *
+reserve(struct buf *buf, size_t n)
 {
 	size_t cap;
+	char *data;
 
-	if (n > buf_room(buf))
-		return NULL;
 	if (buf->data != NULL && buf->cap - buf->start - buf->len >= n)
 		return buf->data + buf->start + buf->len;
 	if (buf->start > 0) {
@@ -61,10 +62,22 @@ buf_reserve(struct buf *buf, size_t n)
 		cap = buf->cap < BUF_MIN ? BUF_MIN : buf->cap;
 		while (cap - buf->len < n)
 			cap *= 2;
-		buf->data = xrealloc(buf->data, cap, 1);
+		data = xrealloc(NULL, cap, 1);
+		if (buf->data != NULL) {
+			memcpy(data, buf->data, buf->len);
+			explicit_bzero(buf->data, buf->cap);
+			free(buf->data);
+		}
+		buf->data = data;
 		buf->cap = cap;
 	}
 	return buf->data + buf->len;
+}
+
+char *
+buf_reserve(struct buf *buf, size_t n)
+{
+	return n > buf_room(buf) ? NULL : reserve(buf, n);
 }
 
 void
@@ -101,9 +114,7 @@ buf_printf(struct buf *buf, const char *fmt, ...)
 	if (n < 0 || (size_t)n > buf_room(buf))
 		return false;
 	/* One byte more for vsnprintf's NUL, which is not content. */
-	buf->limit++;
-	p = buf_reserve(buf, (size_t)n + 1);
-	buf->limit--;
+	p = reserve(buf, (size_t)n + 1);
 	va_start(ap, fmt);
 	vsnprintf(p, (size_t)n + 1, fmt, ap);
 	va_end(ap);

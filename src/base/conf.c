@@ -11,12 +11,15 @@
 #include "base/str.h"
 
 #define CONF_SIZE_MAX ((size_t)1024 * 1024)
+/* inih's own, INI_MAX_LINE less its NUL: it would take the rest of a longer
+ * line for another line, silently. */
+#define CONF_LINE_MAX 199
 
 struct parse {
 	const struct conf_key *table;
 	void *out;
 	struct err *err;
-	const char *name;
+	bool *seen; /* per row of the table */
 	bool failed;
 };
 
@@ -72,9 +75,39 @@ on_value(void *user, const char *section, const char *key, const char *value)
 	if (k->key == NULL)
 		err_set(p->err, ERR_CONFIG, "unknown key '%s' in [%s]", key,
 		    section);
+	else if (p->seen[k - p->table])
+		/* Also what inih makes of an indented line: a second value. */
+		err_set(p->err, ERR_CONFIG,
+		    "key '%s' in [%s] twice, or its value goes on in an "
+		    "indented line, which is not supported",
+		    key, section);
 	else if (store(k, p->out, value, p->err) == 0)
-		return 1;
+		return p->seen[k - p->table] = true;
 	p->failed = true;
+	return 0;
+}
+
+static bool
+has_separator(const char *text, int line)
+{
+	for (; line > 1; line--)
+		text += strcspn(text, "\n") + 1;
+	return text[strcspn(text, "=:\n")] > '\n';
+}
+
+/* The number of the first line that is too long, or 0. */
+static int
+find_long_line(const char *text)
+{
+	size_t n;
+	int line;
+
+	for (line = 1; *text != '\0'; line++) {
+		n = strcspn(text, "\n");
+		if (n > CONF_LINE_MAX)
+			return line;
+		text += n + (text[n] == '\n');
+	}
 	return 0;
 }
 
@@ -97,15 +130,26 @@ int
 conf_parse(const char *name, const char *text, const struct conf_key *table,
     void *out, struct err *err)
 {
-	struct parse p = { table, out, err, name, false };
+	_cleanup_(freep)
+	bool *seen = NULL;
+	struct parse p = { table, out, err, NULL, false };
+	const struct conf_key *k = table;
 	int r, line;
 
+	if ((line = find_long_line(text)) > 0)
+		return err_set(err, ERR_CONFIG,
+		    "%s line %d: longer than %d bytes", name, line,
+		    CONF_LINE_MAX);
+	while (k->key != NULL)
+		k++;
+	p.seen = seen = xcalloc((size_t)(k - table) + 1, sizeof(*seen));
 	if ((r = set_defaults(table, out, err)) < 0)
 		return r;
 	line = ini_parse_string(text, on_value, &p);
 	if (line == 0)
 		return 0;
-	if (!p.failed)
+	/* inih goes on after an error: p may tell of a later line. */
+	if (!p.failed || !has_separator(text, line))
 		err_set(err, ERR_CONFIG, "not of the form 'key = value'");
 	conf_done(table, out);
 	return err_wrap(err, -ERR_CONFIG, "%s line %d", name, line);

@@ -29,8 +29,9 @@ struct conf_key {
 	const char *doc; /* a sentence for the manual */
 };
 
-/* Fills *out with the defaults, then with the file. path NULL: defaults
- * only. A missing file is ERR_CONFIG. Limit: 1 MiB. */
+/* Fills *out, which is zeroed or was filled before, with the defaults, then
+ * with the file. path NULL: defaults only. A missing file is ERR_CONFIG.
+ * Limits: 1 MiB, 199 bytes a line. " ;" begins a comment. */
 int conf_load(
     const char *path, const struct conf_key *table, void *out, struct err *err);
 /* The same from memory; name is for error sentences. */

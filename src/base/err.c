@@ -45,10 +45,30 @@ err_from_id(const char *id)
 {
 	int i;
 
-	for (i = 0; i < ERR_COUNT_; i++)
+	for (i = ERR_NONE + 1; i < ERR_COUNT_; i++)
 		if (strcmp(facts[i].id, id) == 0)
 			return i;
 	return ERR_INTERNAL;
+}
+
+/* A sentence that was cut ends at a whole UTF-8 character: it goes into JSON
+ * and into the database, which refuse half of one. */
+static void
+trim(struct err *err)
+{
+	size_t n = strlen(err->msg), i = n;
+	unsigned char lead;
+
+	if (n + 1 < sizeof(err->msg))
+		return;
+	while (
+	    i > 0 && n - i < 4 && ((unsigned char)err->msg[i] & 0xc0) != 0xc0)
+		i--;
+	lead = (unsigned char)err->msg[i];
+	if (lead >= 0xc0 && n - i < (lead >= 0xf0      ? 4U
+					: lead >= 0xe0 ? 3U
+						       : 2U))
+		err->msg[i] = '\0';
 }
 
 int
@@ -62,6 +82,7 @@ err_set(struct err *err, enum err_code code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
+	trim(err);
 	return -(int)code;
 }
 
@@ -84,6 +105,7 @@ err_errno(struct err *err, enum err_code code, int errnum, const char *fmt, ...)
 	len = strlen(err->msg);
 	snprintf(
 	    err->msg + len, sizeof(err->msg) - len, ": %s", strerror(errnum));
+	trim(err);
 	return -(int)code;
 }
 
@@ -104,5 +126,6 @@ err_wrap(struct err *err, int r, const char *fmt, ...)
 	/* A chain too long loses its innermost end, never its terminator. */
 	snprintf(err->msg + len, sizeof(err->msg) - len, ": %.*s",
 	    (int)(sizeof(inner) - 1), inner);
+	trim(err);
 	return r;
 }

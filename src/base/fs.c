@@ -101,61 +101,152 @@ fs_write_file(const char *path, const void *data, size_t len, mode_t mode,
 	return 0;
 }
 
+static int
+make_dir(const char *path, mode_t mode, struct err *err)
+{
+	struct stat st;
+
+	if (mkdir(path, mode) == 0) {
+		/* chmod because the umask may have narrowed the mode. */
+		if (chmod(path, mode) == 0)
+			return 0;
+	} else if (errno == EEXIST) {
+		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+			return 0;
+		errno = ENOTDIR;
+	}
+	return err_errno(err, ERR_SYSTEM, errno, "make directory %s", path);
+}
+
 int
 fs_mkdirs(const char *path, mode_t mode, struct err *err)
 {
 	_cleanup_(freep)
 	char *copy = xstrdup(path);
 	char *p;
+	int r;
 
-	for (p = copy + 1; *p != '\0'; p++) {
-		if (*p != '/')
+	for (p = copy; *p != '\0'; p++) {
+		if (*p != '/' || p == copy)
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) < 0 && errno != EEXIST)
-			return err_errno(
-			    err, ERR_SYSTEM, errno, "make directory %s", copy);
+		if ((r = make_dir(copy, mode, err)) < 0)
+			return r;
 		*p = '/';
 	}
-	if (mkdir(copy, mode) < 0 && errno != EEXIST)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "make directory %s", copy);
-	return 0;
+	return make_dir(copy, mode, err);
+}
+
+/* How deep remove_at() descends before it moves what is below up to the top
+ * of the tree: a desktop's user can nest directories without end, and each
+ * level costs a descriptor and stack. */
+#define REMOVE_DEPTH 64
+
+struct removal {
+	int top; /* the directory being removed */
+	dev_t dev;
+	unsigned moved; /* number of the next one moved up */
+	bool again;     /* something was moved up */
+};
+
+static int remove_at(
+    struct removal *rm, int dirfd, const char *name, int depth);
+
+/* Everything in the directory; takes over fd. */
+static int
+remove_content(struct removal *rm, int fd, int depth)
+{
+	struct dirent *e;
+	DIR *dir = fdopendir(fd);
+	int r = 0, saved;
+
+	if (dir == NULL) {
+		closep(&fd);
+		return -1;
+	}
+	while (r == 0 && (e = readdir(dir)) != NULL) {
+		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+			continue;
+		r = remove_at(rm, fd, e->d_name, depth);
+	}
+	saved = errno;
+	closedir(dir);
+	errno = saved;
+	return r;
 }
 
 static int
-remove_at(int dirfd, const char *name, dev_t dev)
+move_up(struct removal *rm, int dirfd, const char *name)
 {
-	struct dirent *e;
+	char to[32];
+
+	do {
+		snprintf(to, sizeof(to), ".deep%u", rm->moved++);
+		if (renameat2(dirfd, name, rm->top, to, RENAME_NOREPLACE) ==
+		    0) {
+			rm->again = true;
+			return 0;
+		}
+	} while (errno == EEXIST);
+	return -1;
+}
+
+static int
+remove_at(struct removal *rm, int dirfd, const char *name, int depth)
+{
 	struct stat st;
-	DIR *dir;
-	int fd, r = 0;
+	int fd;
 
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -1;
 	if (!S_ISDIR(st.st_mode))
 		return unlinkat(dirfd, name, 0);
-	if (dev != 0 && st.st_dev != dev) {
+	if (st.st_dev != rm->dev) {
 		errno = EXDEV;
 		return -1;
 	}
+	if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0)
+		return 0;
+	if (depth >= REMOVE_DEPTH)
+		return move_up(rm, dirfd, name);
 	fd = openat(
 	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL)
+	if (fd < 0 || remove_content(rm, fd, depth + 1) < 0)
 		return -1;
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
-			continue;
-		r = remove_at(fd, e->d_name, st.st_dev);
-	}
-	closedir(dir);
-	return r < 0 ? r : unlinkat(dirfd, name, AT_REMOVEDIR);
+	return unlinkat(dirfd, name, AT_REMOVEDIR);
+}
+
+static int
+remove_tree(const char *path)
+{
+	_cleanup_(closep)
+	int top = -1;
+	struct removal rm = { 0 };
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (!S_ISDIR(st.st_mode))
+		return unlink(path);
+	top = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (top < 0)
+		return -1;
+	rm.top = top;
+	rm.dev = st.st_dev;
+	do {
+		rm.again = false;
+		fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || remove_content(&rm, fd, 0) < 0)
+			return -1;
+	} while (rm.again);
+	return rmdir(path);
 }
 
 int
 fs_remove_tree(const char *path, struct err *err)
 {
-	if (remove_at(AT_FDCWD, path, 0) < 0)
+	if (remove_tree(path) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "remove %s", path);
 	return 0;
 }

@@ -82,17 +82,20 @@ proc_place_fds(const int *fds, int n)
 unsigned long long
 proc_start_time(pid_t pid)
 {
-	_cleanup_(fclosep)
-	FILE *f = NULL;
-	char path[32], line[1024], *p;
+	_cleanup_(closep)
+	int fd = -1;
+	char path[32], text[1024], *p;
 	unsigned long long start = 0;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if ((f = fopen(path, "re")) == NULL ||
-	    fgets(line, sizeof(line), f) == NULL)
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (n = read(fd, text, sizeof(text) - 1)) <= 0)
 		return 0;
-	/* The name, in parentheses, may hold anything: go past its end. */
-	if ((p = strrchr(line, ')')) == NULL)
+	text[n] = '\0';
+	/* The name, in parentheses, may hold anything, a newline too: go past
+	 * its end. */
+	if ((p = strrchr(text, ')')) == NULL)
 		return 0;
 	if (sscanf(p + 2,
 		"%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u "

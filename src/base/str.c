@@ -194,7 +194,8 @@ str_is_text(const char *s, size_t max)
 	if (strnlen(s, max + 1) > max)
 		return false;
 	for (; *p != '\0'; p += n)
-		if (*p < 0x20 || *p == 0x7f || (n = utf8_len(p)) == 0)
+		if (*p < 0x20 || *p == 0x7f || (n = utf8_len(p)) == 0 ||
+		    (*p == 0xc2 && p[1] < 0xa0)) /* U+0080..U+009F */
 			return false;
 	return true;
 }
@@ -224,14 +225,16 @@ str_is_name(const char *s, size_t max)
 char *
 str_escape(char *dst, size_t size, const char *src, size_t len)
 {
-	size_t i, n = 0;
+	size_t i, n = 0, cut = 0; /* cut: last place where "..." fits */
 
 	for (i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)src[i];
 		bool plain = c >= ' ' && c <= '~' && c != '\\';
 
-		/* Room for the escape, an ellipsis and the NUL. */
-		if (n + 4 + 3 + 1 > size) {
+		if (n + 4 <= size)
+			cut = n;
+		if (n + (plain ? 1 : 4) + 1 > size) {
+			n = cut;
 			if (size >= 4)
 				n += (size_t)snprintf(dst + n, 4, "...");
 			break;

@@ -38,7 +38,7 @@ bool str_to_duration(const char *s, int64_t *ret_ms);
 bool str_is_token(const char *s, size_t max);
 /* True if s is well-formed UTF-8 without control characters. */
 bool str_is_text(const char *s, size_t max);
-/* [A-Za-z_][A-Za-z0-9_.-]*, at most max long: names of things. */
+/* [A-Za-z0-9_][A-Za-z0-9_.-]*, at most max long: names of things. */
 bool str_is_name(const char *s, size_t max);
 
 /* Writes src to dst with every byte that is not printable ASCII, and the

@@ -54,12 +54,15 @@ json_parse(const char *text, size_t len, json_t **ret, struct err *err)
 	_cleanup_(json_decrefp)
 	json_t *value = NULL;
 	json_error_t je;
+	char shown[JSON_ERROR_TEXT_LENGTH];
 
 	value = json_loadb(
 	    text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
 	if (value == NULL)
+		/* It quotes the peer's bytes. */
 		return err_set(err, ERR_INVALID, "not JSON: line %d: %s",
-		    je.line, je.text);
+		    je.line,
+		    str_escape(shown, sizeof(shown), je.text, strlen(je.text)));
 	if (deeper_than(value, DEPTH_MAX))
 		return err_set(err, ERR_INVALID,
 		    "JSON nested deeper than %d levels", DEPTH_MAX);
@@ -253,6 +256,23 @@ json_decode(const json_t *obj, const struct field *table, void *out,
 	return 0;
 }
 
+/* Text of our own rows, but perhaps cut in the middle of a character. */
+static json_t *
+text_value(const char *s)
+{
+	_cleanup_(freep)
+	char *ascii = NULL;
+	json_t *v;
+
+	if (s == NULL)
+		return json_null();
+	if ((v = json_string(s)) != NULL)
+		return v;
+	ascii = xcalloc(4, strlen(s) + 1);
+	return json_string(str_escape(ascii, 4 * strlen(s) + 4, s, strlen(s)));
+}
+
+/* NULL for what JSON can't say (NaN, JSON text that is none). */
 static json_t *
 encode_value(const struct field *f, const void *in)
 {
@@ -271,8 +291,7 @@ encode_value(const struct field *f, const void *in)
 	case FIELD_TYPE_F64:
 		return json_real(*(const double *)at);
 	case FIELD_TYPE_STR:
-		s = *(const char *const *)at;
-		return s == NULL ? json_null() : json_string(s);
+		return text_value(*(const char *const *)at);
 	case FIELD_TYPE_ENUM:
 		return json_string(enum_to_str(f->words, *(const int *)at));
 	case FIELD_TYPE_TIME:
@@ -292,12 +311,15 @@ encode_value(const struct field *f, const void *in)
 json_t *
 json_encode(const struct field *table, const void *in)
 {
-	json_t *obj = json_object();
+	json_t *obj = json_object(), *v;
 	const struct field *f;
 
-	for (f = table; f->name != NULL; f++)
-		if ((f->flags & FIELD_SECRET) == 0)
-			json_object_set_new(obj, f->name, encode_value(f, in));
+	for (f = table; f->name != NULL; f++) {
+		if ((f->flags & FIELD_SECRET) != 0)
+			continue;
+		v = encode_value(f, in);
+		json_object_set_new(obj, f->name, v == NULL ? json_null() : v);
+	}
 	return obj;
 }
 
@@ -327,17 +349,8 @@ json_pretty(const json_t *value)
 json_t *
 json_from_err(const struct err *err)
 {
-	json_t *msg = json_string(err->msg);
-
-	/* A sentence cut in the middle of a UTF-8 sequence is no JSON text. */
-	if (msg == NULL) {
-		char ascii[ERR_MSG_MAX];
-
-		str_escape(ascii, sizeof(ascii), err->msg, strlen(err->msg));
-		msg = json_string(ascii);
-	}
-	return json_pack(
-	    "{s:{s:s,s:o}}", "error", "id", err_id(err->code), "message", msg);
+	return json_pack("{s:{s:s,s:o}}", "error", "id", err_id(err->code),
+	    "message", text_value(err->msg));
 }
 
 int

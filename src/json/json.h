@@ -15,8 +15,8 @@
 #include "base/err.h"
 #include "base/field.h"
 
-/* Parses text from a peer: at most max_depth levels (jansson's own limit is
- * 2048), duplicate members refused. The caller owns *ret (json_decref). */
+/* Parses text from a peer: at most 32 levels (jansson's own limit is 2048),
+ * duplicate members refused. The caller owns *ret (json_decref). */
 int json_parse(const char *text, size_t len, json_t **ret, struct err *err);
 
 /* Object to struct. Members that are absent leave *out as it was, so fill in
