@@ -11,9 +11,9 @@
 #include "base/str.h"
 
 #define CONF_SIZE_MAX ((size_t)1024 * 1024)
-/* inih's own, INI_MAX_LINE less its NUL: it would take the rest of a longer
- * line for another line, silently. */
-#define CONF_LINE_MAX 199
+/* inih's own, INI_MAX_LINE less newline and NUL: it would take the rest of a
+ * longer line for another line, silently. */
+#define CONF_LINE_MAX 198
 
 struct parse {
 	const struct conf_key *table;
@@ -90,8 +90,10 @@ on_value(void *user, const char *section, const char *key, const char *value)
 static bool
 has_separator(const char *text, int line)
 {
-	for (; line > 1; line--)
-		text += strcspn(text, "\n") + 1;
+	for (; line > 1 && *text != '\0'; line--) {
+		text += strcspn(text, "\n");
+		text += *text == '\n';
+	}
 	return text[strcspn(text, "=:\n")] > '\n';
 }
 

@@ -31,7 +31,7 @@ struct conf_key {
 
 /* Fills *out, which is zeroed or was filled before, with the defaults, then
  * with the file. path NULL: defaults only. A missing file is ERR_CONFIG.
- * Limits: 1 MiB, 199 bytes a line. " ;" begins a comment. */
+ * Limits: 1 MiB, 198 bytes a line. " ;" begins a comment. */
 int conf_load(
     const char *path, const struct conf_key *table, void *out, struct err *err);
 /* The same from memory; name is for error sentences. */
