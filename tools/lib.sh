@@ -4,7 +4,7 @@
 # caller in the root of the tree.
 
 set -Eeuo pipefail
-trap 'echo "${0##*/}: failed in line $LINENO: $BASH_COMMAND" >&2' ERR
+trap 'echo "${0##*/}: failed: $BASH_COMMAND" >&2' ERR
 umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOP=$PWD
