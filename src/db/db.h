@@ -76,11 +76,17 @@ typedef void (*db_cb)(const struct db_result *res, const struct err *err,
 void db_exec(struct db *db, const struct db_stmt *stmt,
     const struct db_params *params, int64_t deadline_ms, db_cb cb, void *arg);
 
+/* Callbacks with this arg won't be called any more: for an owner that goes
+ * away. What was given is still done. Its transactions must be ended. */
+void db_forget(struct db *db, const void *arg);
+
 /*
- * A transaction (READ COMMITTED). begun: txn, or NULL with err. Statements
+ * A transaction (READ COMMITTED). begun: txn, or NULL with err. deadline_ms
+ * is that of the begin and of each statement. Statements
  * queue up and are pipelined; after the first failure the others fail too
  * and the transaction can only be rolled back. Exactly one of db_commit()
- * and db_rollback() ends it; the txn is gone after that call's callback.
+ * and db_rollback() ends it; the txn is gone after commit's callback, and
+ * at once after a rollback (no callback of it comes after that).
  */
 typedef void (*db_begin_cb)(struct db_txn *txn, const struct err *err,
     void *arg);
