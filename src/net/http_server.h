@@ -23,7 +23,8 @@ struct http_server_conf {
 	int64_t idle_timeout_ms;   /* between requests; 60 s */
 	bool lenient; /* the client port: bare LF, no Host, spaces in the URL,
 		       * 'Connection: Upgrade' by exact words; any version
-		       * but HTTP/1.1 is answered 505 */
+		       * but HTTP/1.1 is answered 505; errors are text */
+	bool tolerate_early; /* see above */
 };
 extern const struct http_server_conf http_server_defaults;
 
@@ -50,15 +51,16 @@ struct http_handlers {
 	void (*on_close)(struct http_conn *conn, void *arg);
 };
 
+/* Takes io, which may still be in its TLS handshake. */
 struct http_conn *http_conn_new(struct io *io,
     const struct http_server_conf *conf, const struct http_handlers *handlers,
     void *arg);
-/* Closes at once. */
+/* Closes at once; on_close is not called. */
 void http_conn_free(struct http_conn *conn);
 struct io *http_conn_io(struct http_conn *conn);
 void *http_conn_arg(struct http_conn *conn);
 
-/* Answers. headers: "Name: value\r\n" lines or NULL; the rest (length,
+/* Answers; the request is gone after the turn that completes one. headers: "Name: value\r\n" lines or NULL; the rest (length,
  * content type) is added. body is copied. close: no further request. */
 void http_respond(struct http_conn *conn, int status, const char *headers,
     const char *content_type, const void *body, size_t len);

@@ -563,6 +563,12 @@ io_fd(const struct io *io)
 	return io->fd;
 }
 
+struct loop *
+io_loop(const struct io *io)
+{
+	return io->loop;
+}
+
 uint64_t
 io_bytes_in(const struct io *io)
 {

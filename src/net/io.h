@@ -82,6 +82,7 @@ void io_set_deadline(struct io *io, int64_t ms);
 
 const struct err *io_error(const struct io *io);
 int io_fd(const struct io *io);
+struct loop *io_loop(const struct io *io);
 /* Bytes since the start, for accounting. */
 uint64_t io_bytes_in(const struct io *io);
 uint64_t io_bytes_out(const struct io *io);
