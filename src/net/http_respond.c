@@ -68,8 +68,9 @@ http_respond_text(struct http_conn *conn, int status, const char *text)
 	/* Old clients take an empty body for a broken answer. */
 	if (*text == '\0')
 		text = http_reason(status);
-	http_respond(conn, status, NULL, "text/plain; charset=utf-8", text,
-	    strlen(text));
+	http_respond(conn, status, NULL,
+	    conn->conf.lenient ? "text/plain" : "text/plain; charset=utf-8",
+	    text, strlen(text));
 }
 
 void

@@ -138,6 +138,15 @@ deliver(struct http_conn *conn)
 	conn->handlers.on_request(conn, req, conn->arg);
 }
 
+static bool
+has_controls(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return true;
+	return false;
+}
+
 /* "/path?query", also "http://host/path?query". */
 static int
 parse_target(struct http_conn *conn, const char *target, struct err *err)
@@ -158,7 +167,7 @@ parse_target(struct http_conn *conn, const char *target, struct err *err)
 	len = strcspn(target, "?");
 	query = target[len] == '?' ? target + len + 1 : "";
 	req->path = http_decode(conn->arena, target, len, false);
-	if (req->path == NULL)
+	if (req->path == NULL || has_controls(req->path))
 		return err_set(err, ERR_INVALID, "malformed URL");
 	return http_query_parse(
 	    query, strlen(query), conn->arena, &req->query, err);
