@@ -158,6 +158,7 @@ CREATE TABLE sessions (
 );
 
 CREATE TABLE tokens (
+	id         bigint GENERATED ALWAYS AS IDENTITY UNIQUE, -- auth_params_id of the wire
 	hash       bytea PRIMARY KEY,     -- SHA-256; the token itself is nowhere
 	user_id    integer NOT NULL REFERENCES users ON DELETE CASCADE,
 	vm_id      integer REFERENCES vms ON DELETE CASCADE,
