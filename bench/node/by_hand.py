@@ -133,4 +133,6 @@ def remove_cgroups(name):
 
 
 if __name__ == "__main__":
+    # An end by signal must clean up as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"{run(*sys.argv[1:4]):.0f}")
