@@ -36,6 +36,7 @@ build_tree() {
 		printf '%s\n' "$want" >"$dir/.qvd-options"
 	fi
 	ninja -C "$dir" --quiet
+	link_programs "$dir"
 }
 
 build_release() {
@@ -48,4 +49,12 @@ build_asan() {
 	build_tree build/asan --buildtype=debug -Doptimization=1 \
 	    -Db_sanitize=address,undefined --prefix=/usr --libexecdir=lib \
 	    --sysconfdir=/etc --localstatedir=/var
+}
+
+# link_programs DIR: all programs of a build side by side in DIR/bin, as they
+# find each other. Hard links, because they ask /proc/self/exe where they are.
+link_programs() {
+	mkdir -p "$1/bin"
+	find "$1/src" -mindepth 2 -maxdepth 2 -type f -perm -100 \
+	    -name 'qvd*' -exec ln -f -t "$1/bin" {} +
 }
