@@ -41,13 +41,16 @@ build_tree() {
 
 build_release() {
 	build_tree build/release --buildtype=release -Ddebug=true \
-	    --prefix=/usr --libexecdir=lib --sysconfdir=/etc \
+	    --prefix=/usr --sysconfdir=/etc \
 	    --localstatedir=/var
 }
 
+# The sanitizers are linked in, because the agent runs in images that do not
+# have their libraries.
 build_asan() {
 	build_tree build/asan --buildtype=debug -Doptimization=1 \
-	    -Db_sanitize=address,undefined --prefix=/usr --libexecdir=lib \
+	    -Db_sanitize=address,undefined \
+	    "-Dc_link_args=-static-libasan -static-libubsan" --prefix=/usr \
 	    --sysconfdir=/etc --localstatedir=/var
 }
 
