@@ -23,6 +23,9 @@ const struct conf_key node_conf_keys[] = {
 	KEY("node", "netns", STR, netns, .def = "",
 	    .doc = "Network namespace for bridge and desktops; made when "
 		   "missing. Empty: the host's own."),
+	KEY("node", "limits_optional", BOOL, limits_optional, .def = "no",
+	    .doc = "Start desktops also where the kernel has no cgroup "
+		   "controllers to limit them (tests)."),
 	KEY("database", "conninfo", STR, database,
 	    .def = "host=/run/qvd/pg dbname=qvd",
 	    .doc = "libpq connection string without user."),

@@ -15,6 +15,8 @@ struct node_conf {
 	char *netns;	    /* [node] netns: "" = the host's network
 			     * namespace; else a namespace of that name, made
 			     * when missing, for bridge and desktops */
+	bool limits_optional; /* [node] limits_optional: start desktops also
+			     * where the kernel can't limit them */
 	char *database;	    /* [database] conninfo without user */
 	char *cert;	    /* [tls] certificate chain, PEM file */
 	char *key;	    /* [tls] key, PEM file, root only */

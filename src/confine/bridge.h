@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The bridge and the sysctls around it (libnl-route), for confine.c. */
+#ifndef CONFINE_BRIDGE_H
+#define CONFINE_BRIDGE_H
+
+#include "confine/confine.h"
+
+/* The bridge exists, is up, has the gateway's address and a MAC of its own. */
+int bridge_setup(const struct confine_net *net, struct err *err);
+
+#endif

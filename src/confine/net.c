@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "confine/confine.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+static bool
+parse_address(const char *s, uint32_t *ret)
+{
+	struct in_addr in;
+
+	if (inet_pton(AF_INET, s, &in) != 1)
+		return false;
+	*ret = ntohl(in.s_addr);
+	return true;
+}
+
+static bool
+is_link_name(const char *s)
+{
+	return str_is_name(s, CONFINE_PORT_MAX - 1) && strchr(s, '.') == NULL;
+}
+
+/* A bridge called qvd1 would be taken for the port of VM 1. */
+static bool
+is_port_name(const char *s, int64_t *ret_id)
+{
+	return str_starts(s, "qvd") && s[3] != '0' &&
+	    str_to_i64(s + 3, 1, CONFINE_ID_MAX, ret_id);
+}
+
+static int
+parse_dns(const char *dns, struct confine_net *net, struct err *err)
+{
+	const char *p = dns;
+	uint32_t address;
+
+	while (*(p += strspn(p, ", ")) != '\0') {
+		size_t n = strcspn(p, ", ");
+
+		if (net->n_dns == CONFINE_DNS_MAX)
+			return err_set(err, ERR_PARAMETER,
+			    "more than %d DNS servers", CONFINE_DNS_MAX);
+		snprintf(net->dns[net->n_dns], CONFINE_ADDR_MAX, "%.*s",
+		    (int)n, p);
+		if (n >= CONFINE_ADDR_MAX ||
+		    !parse_address(net->dns[net->n_dns], &address))
+			return err_set(err, ERR_PARAMETER,
+			    "DNS server '%.*s' is not an IPv4 address",
+			    (int)(n < 64 ? n : 64), p);
+		net->n_dns++;
+		p += n;
+	}
+	return 0;
+}
+
+int
+confine_net_parse(const char *bridge, const char *gateway, const char *dns,
+    bool nat, struct confine_net *ret, struct err *err)
+{
+	struct confine_net net = { .nat = nat };
+	const char *slash = strchr(gateway, '/');
+	int64_t id;
+	uint32_t address;
+
+	if (!is_link_name(bridge) || is_port_name(bridge, &id))
+		return err_set(err, ERR_PARAMETER,
+		    "bridge '%.32s' is not a name for one: 1 to 15 letters, "
+		    "digits, '-' and '_', not 'qvd' and a number",
+		    bridge);
+	str_copy(net.bridge, sizeof(net.bridge), bridge);
+	if (slash == NULL || slash - gateway >= CONFINE_ADDR_MAX ||
+	    !str_to_int(slash + 1, 8, 30, &net.prefix))
+		return err_set(err, ERR_PARAMETER,
+		    "gateway '%.32s' is not an address with a prefix of 8 to "
+		    "30, such as 10.88.0.1/16",
+		    gateway);
+	snprintf(net.gateway, sizeof(net.gateway), "%.*s",
+	    (int)(slash - gateway), gateway);
+	if (!parse_address(net.gateway, &address))
+		return err_set(err, ERR_PARAMETER,
+		    "gateway '%.32s' is not an IPv4 address", net.gateway);
+	if (parse_dns(dns, &net, err) < 0)
+		return -ERR_PARAMETER;
+	*ret = net;
+	return 0;
+}
+
+bool
+confine_net_has(const struct confine_net *net, const char *address)
+{
+	uint32_t a, g, host = (1U << (32 - net->prefix)) - 1;
+
+	return parse_address(address, &a) && parse_address(net->gateway, &g) &&
+	    (a & ~host) == (g & ~host) && a != g && (a & host) != 0 &&
+	    (a & host) != host;
+}
+
+void
+confine_port(int64_t vm_id, char ret[static CONFINE_PORT_MAX])
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "qvd%lld", (long long)vm_id);
+	str_copy(ret, CONFINE_PORT_MAX, text);
+}
+
+void
+confine_mac(const char *address, char ret[static CONFINE_MAC_MAX])
+{
+	uint32_t a = 0;
+
+	parse_address(address, &a);
+	snprintf(ret, CONFINE_MAC_MAX, "54:52:00:%02x:%02x:%02x",
+	    (unsigned)(a >> 16) & 255, (unsigned)(a >> 8) & 255,
+	    (unsigned)a & 255);
+}

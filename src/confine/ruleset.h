@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The node's static nftables ruleset as text, for confine.c and tests. */
+#ifndef CONFINE_RULESET_H
+#define CONFINE_RULESET_H
+
+#include "confine/confine.h"
+
+/* One transaction that replaces our rules and keeps the sets' elements;
+ * heap. */
+char *ruleset_text(const struct confine_net *net);
+
+#endif

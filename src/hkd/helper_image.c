@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The helper's operations on images: arguments checked, work done by
+ * qvd-hkd-image. Imports run one at a time, checkouts beside them. */
+#include "base/arena.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "hkd/helper_priv.h"
+#include "json/json.h"
+
+#define IMPORT_MS   (2 * 3600 * 1000)
+#define CHECKOUT_MS (1800 * 1000)
+
+struct image_args {
+	int64_t image_id;
+	const char *source;
+	const char *author;
+	const char *message;
+	const char *version;
+	const char *checksum;
+};
+
+static const struct field import_fields[] = {
+	FIELD(struct image_args, image_id, I64, .flags = FIELD_REQUIRED,
+	    .min = 1, .max = INT64_MAX),
+	FIELD(struct image_args, source, STR, .flags = FIELD_REQUIRED,
+	    .max = 4096),
+	FIELD(struct image_args, author, STR, .max = 256),
+	FIELD(struct image_args, message, STR, .max = 4096),
+	FIELD(struct image_args, version, STR, .max = 64),
+	FIELD_END
+};
+
+static const struct field checksum_fields[] = {
+	FIELD(struct image_args, checksum, STR, .flags = FIELD_REQUIRED,
+	    .max = 64),
+	FIELD_END
+};
+
+static void
+on_answer(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	closep(&fd);
+	if (err != NULL)
+		job_fail(arg, err);
+	else
+		job_done(arg, json_deep_copy(result), -1);
+}
+
+static void
+on_tidied(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	closep(&fd);
+	job_fail(job, &job->err);
+}
+
+/* What a killed import has unpacked may be many gigabytes: now, not before
+ * the next import. */
+static void
+on_imported(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	if (err == NULL) {
+		on_answer(result, fd, err, arg);
+		return;
+	}
+	closep(&fd);
+	job->err = *err;
+	job_op(job, "image.tidy", CHECKOUT_MS, on_tidied);
+}
+
+static void
+run_import(struct job *job)
+{
+	struct err err = { 0 };
+
+	if (job->cancelled) {
+		err_set(&err, ERR_CANCELLED, "import: cancelled");
+		job_fail(job, &err);
+		return;
+	}
+	job_op(job, "image.import", IMPORT_MS, on_imported);
+}
+
+static void
+run_checkout(struct job *job)
+{
+	job_op(job, "image.checkout", CHECKOUT_MS, on_answer);
+}
+
+static void
+run_verify(struct job *job)
+{
+	job_op(job, "image.verify", CHECKOUT_MS, on_answer);
+}
+
+static int
+check_import(const json_t *args, struct arena *arena, struct err *err)
+{
+	struct image_args a = { 0 };
+	int r;
+
+	if ((r = json_decode(args, import_fields, &a, arena, NULL, err)) < 0)
+		return r;
+	if (a.source[0] != '/')
+		return err_set(err, ERR_PARAMETER,
+		    "source: '%.200s' is not an absolute path", a.source);
+	if (a.version != NULL && a.version[0] != '\0' &&
+	    !str_is_token(a.version, 64))
+		return err_set(err, ERR_PARAMETER,
+		    "version: letters, digits and punctuation only");
+	return 0;
+}
+
+void
+handle_image_import(
+    struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct err err = { 0 };
+
+	closep(&fd);
+	if (check_import(args, arena, &err) < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(arg, call, JOB_KEY_IMPORT, args, run_import, true);
+	arena_free(arena);
+}
+
+static void
+queue_checksum(struct helper *h, struct rpc_call *call, const json_t *args,
+    uint64_t key, void (*run)(struct job *job), bool undo)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct image_args a = { 0 };
+	struct err err = { 0 };
+	int r;
+
+	r = json_decode(args, checksum_fields, &a, arena, NULL, &err);
+	if (r == 0 && !hv_is_checksum(a.checksum))
+		r = err_set(&err, ERR_PARAMETER,
+		    "checksum: not 64 hexadecimal digits");
+	if (r < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(h, call, key, args, run, undo);
+	arena_free(arena);
+}
+
+void
+handle_image_checkout(
+    struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	closep(&fd);
+	queue_checksum(
+	    arg, call, args, JOB_KEY_CHECKOUT, run_checkout, false);
+}
+
+void
+handle_image_verify(
+    struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	closep(&fd);
+	queue_checksum(arg, call, args, 0, run_verify, true);
+}

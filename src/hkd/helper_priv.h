@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the files of the helper share: helper.c (life, queue of jobs),
+ * helper_vm.c, helper_image.c and helper_channel.c (operations).
+ *
+ * A job is one rpc call that needs an operation process. Jobs with the same
+ * key (a VM, the image store) run one after the other, in the order in which
+ * they were asked for; a job outlives the main that asked for it.
+ */
+#ifndef HKD_HELPER_PRIV_H
+#define HKD_HELPER_PRIV_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "confine/confine.h"
+#include "hkd/helper.h"
+#include "hkd/op.h"
+#include "hypervisor/cgroup.h"
+#include "hypervisor/hv.h"
+#include "net/rpc.h"
+
+#define HELPER_OPS_MAX 64 /* operation processes at once */
+
+/* Keys of jobs that are no VM's; 0: needs no turn. */
+#define JOB_KEY_IMPORT	 (UINT64_MAX - 1)
+#define JOB_KEY_CHECKOUT (UINT64_MAX - 2)
+
+struct helper {
+	struct loop *loop;
+	const struct node_conf *conf;
+	char *lxc_program;
+	char *image_program;
+	int host_netns; /* the parent's own */
+	int node_netns; /* -1: the same */
+	struct confine *confine;
+	struct confine_net net;
+	char *dns;
+	bool net_ready;
+	struct cgroup cgroup;
+	struct rpc *rpc;
+	void (*closed)(const struct err *err, void *arg);
+	void *closed_arg;
+	struct map busy;	/* key -> struct job that runs */
+	struct list waiting;	/* jobs without a turn yet */
+	struct list running;
+	struct list channels;	/* struct channel: waiting for an agent */
+	int n_running;
+};
+
+struct job {
+	struct list link;
+	struct helper *helper;
+	struct rpc_call *call; /* NULL: answered */
+	uint64_t key;
+	int64_t vm_id;
+	char address[CONFINE_ADDR_MAX];
+	json_t *args;
+	/* Starts the job's work; the job ends by job_done() or job_fail(). */
+	void (*run)(struct job *job);
+	struct op *op;
+	op_done_cb done;
+	bool undo; /* kill the process when main cancels or goes away */
+	bool cancelled;
+	struct err err; /* of a start, while it is undone */
+};
+
+/* Queues a job for the call. undo: when main cancels or goes away the job's
+ * process is killed, else it goes on. */
+void job_queue(struct helper *helper, struct rpc_call *call, uint64_t key,
+    const json_t *args, void (*run)(struct job *job), bool undo);
+/* Answer and end. result and fd are taken. */
+void job_done(struct job *job, json_t *result, int fd);
+void job_fail(struct job *job, const struct err *err);
+/* Runs an operation process for the job; failure to start comes as an error
+ * through done, too. */
+void job_op(struct job *job, const char *op, int64_t deadline_ms,
+    op_done_cb done);
+
+/* Between these two calls the helper is in the node's network namespace. */
+int helper_netns_enter(struct helper *helper, struct err *err);
+void helper_netns_leave(struct helper *helper);
+
+/* Handlers, by file. arg is the struct helper. */
+void handle_node_setup(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_start(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_adopt(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_list(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_stop(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_clean(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_limits(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_channel(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_import(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_checkout(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_verify(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+
+/* Ends every wait for an agent. */
+void channels_end(struct helper *helper);
+
+#endif

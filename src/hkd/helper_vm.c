@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The helper's operations on VMs and on the node's network. The order around
+ * the firewall is always the same: elements before the port is made, port
+ * away before the elements.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "hkd/helper_priv.h"
+#include "json/json.h"
+#include "storage/storage.h"
+
+#define START_MS  30000
+#define CLEAN_MS  30000
+#define STOP_MS	  20000 /* besides the grace that main gives */
+#define LOOK_MS	  10000
+#define GRACE_MAX 600000
+
+static void
+close_extra(int fd)
+{
+	closep(&fd);
+}
+
+/* Setup of the node */
+
+struct setup {
+	const char *bridge;
+	const char *gateway;
+	const char *dns;
+	bool nat;
+};
+
+static const struct field setup_fields[] = {
+	FIELD(struct setup, bridge, STR, .flags = FIELD_REQUIRED, .max = 15),
+	FIELD(struct setup, gateway, STR, .flags = FIELD_REQUIRED, .max = 18),
+	FIELD(struct setup, dns, STR, .max = 80),
+	FIELD(struct setup, nat, BOOL),
+	FIELD_END
+};
+
+static int
+node_setup(struct helper *h, const json_t *args, struct arena *arena,
+    struct err *err)
+{
+	struct setup s = { .dns = "" };
+	struct confine_net net;
+	int r;
+
+	if ((r = json_decode(args, setup_fields, &s, arena, NULL, err)) < 0)
+		return r;
+	if (s.dns == NULL)
+		s.dns = "";
+	if ((r = confine_net_parse(
+		 s.bridge, s.gateway, s.dns, s.nat, &net, err)) < 0 ||
+	    (r = helper_netns_enter(h, err)) < 0)
+		return r;
+	r = confine_setup(h->confine, &net, err);
+	helper_netns_leave(h);
+	if (r < 0)
+		return r;
+	h->net = net;
+	free(h->dns);
+	h->dns = xstrdup(s.dns);
+	h->net_ready = true;
+	return 0;
+}
+
+void
+handle_node_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct err err = { 0 };
+	int r;
+
+	close_extra(fd);
+	r = node_setup(arg, args, arena, &err);
+	arena_free(arena);
+	if (r < 0) {
+		err_wrap(&err, r, "set up the node's network");
+		rpc_fail(call, &err);
+	} else {
+		rpc_reply(call, NULL, -1);
+	}
+}
+
+/* What most operations have: a VM's id, and nothing that isn't in the
+ * table. */
+struct vm_args {
+	int64_t vm_id;
+	int64_t grace_ms;
+	int32_t idmap_slot;
+	const char *address;
+};
+
+#define FIELD_VM_ID                                                     \
+	FIELD(struct vm_args, vm_id, I64, .flags = FIELD_REQUIRED,      \
+	    .min = 1, .max = HV_VM_ID_MAX)
+
+static const struct field id_fields[] = { FIELD_VM_ID, FIELD_END };
+static const struct field none_fields[] = { FIELD_END };
+static const struct field stop_fields[] = {
+	FIELD_VM_ID,
+	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
+	FIELD_END
+};
+static const struct field adopt_fields[] = {
+	FIELD_VM_ID,
+	FIELD(struct vm_args, idmap_slot, I32, .min = 0,
+	    .max = STORAGE_SLOT_MAX),
+	FIELD(struct vm_args, address, STR, .flags = FIELD_REQUIRED,
+	    .max = 15),
+	FIELD_END
+};
+
+/* Checks the form of the arguments, then queues; answers what is wrong. */
+static void
+check_and_queue(struct helper *h, struct rpc_call *call, const json_t *args,
+    const struct field *fields, void (*run)(struct job *job))
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct vm_args a = { 0 };
+	struct err err = { 0 };
+	int r;
+
+	r = json_decode(args, fields, &a, arena, NULL, &err);
+	if (r < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(h, call, (uint64_t)a.vm_id, args, run, false);
+	arena_free(arena);
+}
+
+/* Start */
+
+static int
+add_elements(struct job *job, struct err *err)
+{
+	return confine_add(
+	    job->helper->confine, job->vm_id, job->address, err);
+}
+
+static void
+on_undone(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+	struct err more = { 0 };
+
+	close_extra(fd);
+	if (err != NULL) {
+		/* Main will see it again when it cleans the VM. */
+		log_err(LOG_LEVEL_ERROR, err, "undo the start");
+	} else if (confine_del(job->helper->confine, job->vm_id, NULL,
+		       &more) < 0) {
+		log_err(LOG_LEVEL_ERROR, &more, "undo the start");
+	}
+	job_fail(job, &job->err);
+}
+
+static void
+on_started(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	if (err == NULL && !job->cancelled) {
+		job_done(job, json_deep_copy(result), fd);
+		return;
+	}
+	close_extra(fd);
+	if (err != NULL)
+		job->err = *err;
+	else
+		err_set(&job->err, ERR_CANCELLED,
+		    "start VM %lld: cancelled", (long long)job->vm_id);
+	job_op(job, "vm.clean", CLEAN_MS, on_undone);
+}
+
+static void
+run_start(struct job *job)
+{
+	struct err err = { 0 };
+	int r;
+
+	if (job->cancelled)
+		r = err_set(&err, ERR_CANCELLED, "cancelled");
+	else
+		r = add_elements(job, &err);
+	if (r < 0) {
+		err_wrap(
+		    &err, r, "start VM %lld", (long long)job->vm_id);
+		job_fail(job, &err);
+		return;
+	}
+	job_op(job, "vm.start", START_MS, on_started);
+}
+
+static int
+check_start(const struct helper *h, const json_t *args, struct hv_vm *vm,
+    struct arena *arena, struct err *err)
+{
+	int r;
+
+	if ((r = json_decode(args, hv_vm_fields, vm, arena, NULL, err)) < 0 ||
+	    (r = hv_vm_check(vm, err)) < 0)
+		return r;
+	if (!h->net_ready)
+		return err_set(err, ERR_CONFLICT,
+		    "the node's network is not set up yet (node.setup)");
+	if (!confine_net_has(&h->net, vm->address))
+		return err_set(err, ERR_PARAMETER,
+		    "address: '%s' is not in the desktops' network %s/%d",
+		    vm->address, h->net.gateway, h->net.prefix);
+	return 0;
+}
+
+void
+handle_vm_start(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct hv_vm vm = { .cpu_weight = 100 };
+	struct err err = { 0 };
+
+	close_extra(fd);
+	if (check_start(arg, args, &vm, arena, &err) < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(
+		    arg, call, (uint64_t)vm.vm_id, args, run_start, true);
+	arena_free(arena);
+}
+
+/* Adopt */
+
+static void
+on_adopted(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+	struct err why = { 0 };
+
+	if (err == NULL && add_elements(job, &why) == 0) {
+		job_done(job, json_deep_copy(result), fd);
+		return;
+	}
+	close_extra(fd);
+	job_fail(job, err != NULL ? err : &why);
+}
+
+static void
+run_adopt(struct job *job)
+{
+	job_op(job, "vm.adopt", LOOK_MS, on_adopted);
+}
+
+void
+handle_vm_adopt(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, adopt_fields, run_adopt);
+}
+
+/* List */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	const int64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Sorted, each id once, with those that have firewall elements only. */
+static json_t *
+merge_ids(const struct helper *h, const json_t *listed)
+{
+	size_t n = json_array_size(listed), i, pos = 0, cap = n;
+	int64_t *ids = xcalloc(n + 1, sizeof(*ids)), id;
+	json_t *out = json_array();
+
+	for (i = 0; i < n; i++)
+		ids[i] = json_integer_value(json_array_get(listed, i));
+	while (confine_next(h->confine, &pos, &id)) {
+		if (n == cap)
+			ids = xrealloc(ids, cap = cap * 2 + 16, sizeof(*ids));
+		ids[n++] = id;
+	}
+	qsort(ids, n, sizeof(*ids), compare_ids);
+	for (i = 0; i < n; i++)
+		if (i == 0 || ids[i] != ids[i - 1])
+			json_array_append_new(out, json_integer(ids[i]));
+	free(ids);
+	return out;
+}
+
+static void
+on_listed(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	close_extra(fd);
+	if (err != NULL)
+		job_fail(job, err);
+	else
+		job_done(job,
+		    json_pack("{so}", "vms",
+			merge_ids(
+			    job->helper, json_object_get(result, "vms"))),
+		    -1);
+}
+
+static void
+run_list(struct job *job)
+{
+	job_op(job, "vm.list", LOOK_MS, on_listed);
+}
+
+void
+handle_vm_list(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, none_fields, run_list);
+}
+
+/* Stop, limits: the process's answer is the answer. */
+
+static void
+on_answer(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	close_extra(fd);
+	if (err != NULL)
+		job_fail(arg, err);
+	else
+		job_done(arg, json_deep_copy(result), -1);
+}
+
+static void
+run_stop(struct job *job)
+{
+	job_op(job, "vm.stop",
+	    STOP_MS + json_get_int(job->args, "grace_ms", 0), on_answer);
+}
+
+void
+handle_vm_stop(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, stop_fields, run_stop);
+}
+
+static void
+run_limits(struct job *job)
+{
+	job_op(job, "vm.limits", LOOK_MS, on_answer);
+}
+
+void
+handle_vm_limits(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, id_fields, run_limits);
+}
+
+/* Clean */
+
+static void
+on_cleaned(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+	struct err why = { 0 };
+	bool did = false;
+	json_t *answer;
+
+	close_extra(fd);
+	if (err != NULL) {
+		job_fail(job, err);
+		return;
+	}
+	if (confine_del(job->helper->confine, job->vm_id, &did, &why) < 0) {
+		job_fail(job, &why);
+		return;
+	}
+	answer = json_deep_copy(result);
+	if (did)
+		json_array_append_new(json_object_get(answer, "removed"),
+		    json_string("firewall elements"));
+	job_done(job, answer, -1);
+}
+
+static void
+run_clean(struct job *job)
+{
+	job_op(job, "vm.clean", CLEAN_MS, on_cleaned);
+}
+
+void
+handle_vm_clean(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, id_fields, run_clean);
+}

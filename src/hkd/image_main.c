@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * qvd-hkd-image: one operation on the image store, then it ends. Started by
+ * the helper with the request on descriptor 0.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "hkd/op.h"
+#include "image/image.h"
+#include "json/json.h"
+
+static void
+on_progress(int percent, const char *text, void *arg)
+{
+	op_send_progress(percent, text);
+}
+
+static int
+do_import(const char *data_dir, const json_t *args, struct err *err)
+{
+	struct image_import import = {
+		.data_dir = data_dir,
+		.image_id = json_get_int(args, "image_id", 0),
+		.source = json_get_str(args, "source", ""),
+		.author = json_get_str(args, "author", ""),
+		.message = json_get_str(args, "message", ""),
+		.version = json_get_str(args, "version", ""),
+		.progress = on_progress,
+	};
+	char checksum[IMAGE_CHECKSUM_LEN + 1];
+	uint64_t bytes;
+	int r;
+
+	if ((r = image_import(&import, checksum, &bytes, err)) < 0)
+		return r;
+	return op_send_result(json_pack("{ss sI}", "checksum", checksum,
+				  "size_bytes", (json_int_t)bytes),
+	    -1);
+}
+
+static int
+do_checkout(const char *data_dir, const json_t *args, struct err *err)
+{
+	int r = image_checkout(
+	    data_dir, json_get_str(args, "checksum", ""), err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static int
+do_verify(const char *data_dir, const json_t *args, struct err *err)
+{
+	int r =
+	    image_verify(data_dir, json_get_str(args, "checksum", ""), err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static int
+do_tidy(const char *data_dir, const json_t *args, struct err *err)
+{
+	int r = image_tidy(data_dir, err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(const char *data_dir, const json_t *args, struct err *err);
+} operations[] = {
+	{ "import", do_import },
+	{ "checkout", do_checkout },
+	{ "verify", do_verify },
+	{ "tidy", do_tidy },
+};
+
+static int
+perform(const json_t *request, struct err *err)
+{
+	const json_t *args = json_object_get(request, "args");
+	const char *name = json_get_str(request, "op", "");
+	const char *data_dir = json_get_str(
+	    json_object_get(request, "node"), "data_dir", "");
+	size_t i;
+
+	if (data_dir[0] != '/')
+		return err_set(err, ERR_PARAMETER, "data_dir: not a path");
+	for (i = 0; i < ARRAY_SIZE(operations); i++)
+		if (str_eq(name, operations[i].name))
+			return operations[i].fn(data_dir, args, err);
+	return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+}
+
+int
+main(void)
+{
+	struct err err = { 0 };
+	json_t *request;
+	int r;
+
+	log_init("hkd/image");
+	umask(022);
+	if ((request = op_recv(&err)) == NULL) {
+		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-image");
+		return err_exit_code(err.code);
+	}
+	r = perform(request, &err);
+	json_decref(request);
+	return r < 0 ? op_send_error(&err) : r;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * qvd-hkd-lxc: one operation on one container, then it ends. Single-threaded
+ * by design: liblxc's monitors inherit what other threads have open. Started
+ * by the helper with the request on descriptor 0.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "confine/confine.h"
+#include "hkd/op.h"
+#include "hypervisor/hv.h"
+#include "json/json.h"
+
+struct request {
+	const struct hv_ops *ops;
+	struct hv_node node;
+	const json_t *args;
+	int64_t vm_id;
+	struct arena *arena;
+};
+
+static json_t *
+run_to_json(const struct hv_run *run)
+{
+	json_t *phases = json_object();
+	int i;
+
+	for (i = 0; i < run->n_phases; i++)
+		json_object_set_new(phases, run->phases[i].name,
+		    json_real((double)run->phases[i].us / 1000.0));
+	return json_pack("{si sI sI so}", "pid", (int)run->pid, "start_time",
+	    (json_int_t)run->start_time, "epoch", (json_int_t)run->epoch,
+	    "phases", phases);
+}
+
+static int
+do_start(const struct request *q, struct err *err)
+{
+	struct hv_vm vm = { .cpu_weight = 100 };
+	struct hv_run run;
+	int r, status;
+
+	if ((r = json_decode(q->args, hv_vm_fields, &vm, q->arena, NULL,
+		 err)) < 0 ||
+	    (r = q->ops->start(&q->node, &vm, &run, err)) < 0)
+		return r;
+	status = op_send_result(run_to_json(&run), run.pidfd);
+	close(run.pidfd);
+	return status;
+}
+
+static int
+do_adopt(const struct request *q, struct err *err)
+{
+	struct hv_run run;
+	int r, status;
+
+	if ((r = q->ops->adopt(&q->node, q->vm_id, &run, err)) < 0)
+		return r;
+	status = op_send_result(run_to_json(&run), run.pidfd);
+	close(run.pidfd);
+	return status;
+}
+
+static int
+do_stop(const struct request *q, struct err *err)
+{
+	int grace_ms = (int)json_get_int(q->args, "grace_ms", 0);
+	int r = q->ops->stop(&q->node, q->vm_id, grace_ms, err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static int
+do_clean(const struct request *q, struct err *err)
+{
+	json_t *removed = json_array();
+	int r = q->ops->clean(&q->node, q->vm_id, removed, err);
+
+	if (r < 0) {
+		json_decref(removed);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "removed", removed), -1);
+}
+
+static int
+do_list(const struct request *q, struct err *err)
+{
+	json_t *ids = json_array();
+	int r = q->ops->list(&q->node, ids, err);
+
+	if (r < 0) {
+		json_decref(ids);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "vms", ids), -1);
+}
+
+static int
+do_limits(const struct request *q, struct err *err)
+{
+	struct hv_limits limits;
+	int r = q->ops->limits(&q->node, q->vm_id, &limits, err);
+
+	if (r < 0)
+		return r;
+	return op_send_result(json_encode(hv_limits_fields, &limits), -1);
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(const struct request *q, struct err *err);
+} operations[] = {
+	{ "start", do_start },
+	{ "adopt", do_adopt },
+	{ "stop", do_stop },
+	{ "clean", do_clean },
+	{ "list", do_list },
+	{ "limits", do_limits },
+};
+
+/* With [node] netns, descriptor 1 is that network namespace. */
+static int
+enter_netns(const json_t *request, struct err *err)
+{
+	_cleanup_(closep)
+	int null = -1;
+	int r;
+
+	if (!json_get_bool(request, "netns", false))
+		return 0;
+	if ((r = netns_enter(STDOUT_FILENO, err)) < 0)
+		return r;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "open /dev/null");
+	return 0;
+}
+
+static int
+perform(struct request *q, const json_t *request, struct err *err)
+{
+	const char *name = json_get_str(request, "op", "");
+	size_t i;
+	int r;
+
+	q->args = json_object_get(request, "args");
+	q->vm_id = json_get_int(q->args, "vm_id", 0);
+	if ((r = json_decode(json_object_get(request, "node"), hv_node_fields,
+		 &q->node, q->arena, NULL, err)) < 0 ||
+	    (r = hv_node_check(&q->node, err)) < 0 ||
+	    (r = enter_netns(request, err)) < 0)
+		return r;
+	if (!str_eq(name, "list") && !hv_is_vm_id(q->vm_id))
+		return err_set(err, ERR_PARAMETER, "vm_id: not an id");
+	for (i = 0; i < ARRAY_SIZE(operations); i++)
+		if (str_eq(name, operations[i].name))
+			return operations[i].fn(q, err);
+	return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+}
+
+int
+main(void)
+{
+	struct request q = { .ops = &hv_lxc };
+	struct err err = { 0 };
+	json_t *request;
+	int r;
+
+	log_init("hkd/lxc");
+	umask(022);
+	if ((request = op_recv(&err)) == NULL) {
+		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-lxc");
+		return err_exit_code(err.code);
+	}
+	q.arena = arena_new(1 << 20);
+	r = perform(&q, request, &err);
+	json_decref(request);
+	arena_free(q.arena);
+	return r < 0 ? op_send_error(&err) : r;
+}

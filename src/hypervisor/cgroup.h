@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The cgroups of a node's VMs. On a host with cgroup v2 alone there is one
+ * hierarchy; on a hybrid host (development machines) each v1 controller has
+ * its own besides the unified one, which has no controllers but still names,
+ * freezes and kills. A VM has, in each hierarchy:
+ *
+ *	<top>/op/<id>	the process that starts it, until liblxc moves on
+ *	<top>/mon/<id>	liblxc's monitor
+ *	<top>/ct/<id>	the desktop; limits are here
+ *
+ * <top> is [node] cgroup: nothing outside of it is ever touched. Used by the
+ * operation processes and, for finding a monitor, by the helper.
+ */
+#ifndef HYPERVISOR_CGROUP_H
+#define HYPERVISOR_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define CGROUP_ROOTS_MAX 24
+
+struct cgroup_root {
+	char *path;	   /* "<mount><base>/<top>" */
+	char *controllers; /* ",cpu,cpuacct,"; v2: what the kernel offers */
+	bool unified;
+};
+
+struct cgroup {
+	char *top;
+	struct cgroup_root roots[CGROUP_ROOTS_MAX];
+	int n_roots;
+	int unified; /* index into roots */
+};
+
+enum cgroup_part { CGROUP_OP, CGROUP_MON, CGROUP_CT, CGROUP_PART_COUNT_ };
+
+/* Reads the mounts and where PID 1 is, which is where liblxc starts to count.
+ * ERR_CONFIG without a unified hierarchy. */
+int cgroup_init(struct cgroup *cg, const char *top, struct err *err);
+void cgroup_done(struct cgroup *cg);
+
+/* "op/7" and so on, as liblxc wants it below top. Heap. */
+char *cgroup_name(
+    const struct cgroup *cg, enum cgroup_part part, int64_t vm_id);
+
+/* Puts the calling process into op/<id> of the unified hierarchy, so that
+ * whatever it starts can be found and killed. */
+int cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err);
+
+/* True if any directory or process of that part is there. */
+bool cgroup_exists(
+    const struct cgroup *cg, enum cgroup_part part, int64_t vm_id);
+bool cgroup_populated(
+    const struct cgroup *cg, enum cgroup_part part, int64_t vm_id);
+/* First process of the part, -1 if none. */
+pid_t cgroup_first_pid(
+    const struct cgroup *cg, enum cgroup_part part, int64_t vm_id);
+/* Returns false when it is still populated after timeout_ms. */
+bool cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part,
+    int64_t vm_id, int timeout_ms);
+/* Thaws and kills everything in it; success if there is nothing. */
+int cgroup_kill(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    struct err *err);
+/* Removes the part's directories in every hierarchy, deepest first. */
+int cgroup_remove(const struct cgroup *cg, enum cgroup_part part,
+    int64_t vm_id, bool *ret_removed, struct err *err);
+/* Calls cb for each id that has a directory in any part and hierarchy. */
+void cgroup_each(const struct cgroup *cg,
+    void (*cb)(int64_t vm_id, void *arg), void *arg);
+
+/* The hierarchy that controls memory, cpu or pids; NULL: none does. */
+const struct cgroup_root *cgroup_controller(
+    const struct cgroup *cg, const char *controller);
+/* A file of ct/<id> in the controller's hierarchy, final newline cut. False
+ * if there is no such file. */
+bool cgroup_read(const struct cgroup *cg, const char *controller,
+    int64_t vm_id, const char *file, char *ret, size_t size);
+#endif

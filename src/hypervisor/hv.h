@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Hypervisors behind one table of functions. They run in an operation
+ * process: single-threaded, root, in the node's network namespace, with a
+ * deadline and a group kill set by the helper that started it. They are
+ * synchronous, know no database and decide nothing.
+ */
+#ifndef HYPERVISOR_HV_H
+#define HYPERVISOR_HV_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/field.h"
+
+#define HV_VM_ID_MAX 999999999999 /* = CONFINE_ID_MAX: names of links */
+
+/* What the node gives to every VM. Strings are borrowed. */
+struct hv_node {
+	const char *run_dir;
+	const char *data_dir;
+	const char *programs_dir;
+	const char *cgroup; /* top cgroup */
+	const char *bridge;
+	const char *gateway;
+	int32_t prefix;
+	const char *dns; /* "9.9.9.9 1.1.1.1", "" */
+	bool limits_optional; /* start also without cgroup controllers */
+};
+
+/* One VM to start. */
+struct hv_vm {
+	int64_t vm_id;
+	int64_t epoch;
+	const char *hostname;
+	const char *checksum; /* image commit, checked out */
+	bool is_volatile;     /* "volatile" in JSON */
+	const char *address;
+	int32_t idmap_slot;
+	int64_t memory_mb;
+	int64_t swap_mb;
+	int32_t cpu_percent; /* 100 = one CPU; 0: no quota */
+	int32_t cpu_weight;
+	int32_t pids_max;
+	int32_t home_mb;
+};
+
+#define HV_PHASES_MAX 8
+
+/* A run of a VM as it was found or started. */
+struct hv_run {
+	int64_t epoch;
+	pid_t pid; /* of its init, or of QEMU */
+	unsigned long long start_time;
+	int pidfd; /* the caller's; -1: none */
+	struct {
+		const char *name;
+		int64_t us;
+	} phases[HV_PHASES_MAX];
+	int n_phases;
+};
+
+/* As the kernel has them. -1: no limit, or nobody controls it. */
+struct hv_limits {
+	int64_t memory_mb;
+	int64_t swap_mb;
+	int32_t cpu_percent;
+	int32_t cpu_weight;
+	int32_t pids_max;
+};
+
+struct hv_ops {
+	const char *name;
+	/* 0: runs, limits verified. On failure parts may be left: clean(). */
+	int (*start)(const struct hv_node *node, const struct hv_vm *vm,
+	    struct hv_run *ret, struct err *err);
+	/* ERR_NOT_FOUND if no run of it is alive. */
+	int (*adopt)(const struct hv_node *node, int64_t vm_id,
+	    struct hv_run *ret, struct err *err);
+	/* Asks, waits grace_ms, kills. 0: gone (also if it never was). */
+	int (*stop)(const struct hv_node *node, int64_t vm_id, int grace_ms,
+	    struct err *err);
+	/* Removes all that is left on the node but disks; words for what it
+	 * removed go to the JSON array. */
+	int (*clean)(const struct hv_node *node, int64_t vm_id,
+	    json_t *removed, struct err *err);
+	/* Appends every id of which something is here to the JSON array; ids
+	 * may come more than once. */
+	int (*list)(const struct hv_node *node, json_t *ids, struct err *err);
+	int (*limits)(const struct hv_node *node, int64_t vm_id,
+	    struct hv_limits *ret, struct err *err);
+};
+
+extern const struct hv_ops hv_lxc;
+
+/* JSON form of the structs, for the way to the operation process. */
+extern const struct field hv_node_fields[];
+extern const struct field hv_vm_fields[];
+extern const struct field hv_limits_fields[];
+
+/* Forms of every argument; ERR_PARAMETER names the one that is wrong. */
+int hv_vm_check(const struct hv_vm *vm, struct err *err);
+bool hv_is_vm_id(int64_t vm_id);
+bool hv_is_checksum(const char *s);
+bool hv_is_hostname(const char *s);
+/* run_dir and cgroup appear in liblxc's configuration: no spaces and such. */
+int hv_node_check(const struct hv_node *node, struct err *err);
+
+/* Adds the phase that ends now; *since becomes now. */
+void hv_phase(struct hv_run *run, const char *name, int64_t *since_us);
+
+/* <run>/vms/<id>: our own notes on a VM, root only. Heap. */
+char *hv_vm_dir(const struct hv_node *node, int64_t vm_id);
+/* The channel's directory of a running VM as an O_PATH descriptor, found
+ * through its monitor, never through names that the guest controls. */
+struct cgroup;
+int hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir,
+    int64_t vm_id, int *ret_fd, struct err *err);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What a container can leave on a node: processes, cgroups in every
+ * hierarchy, its link, our notes, and liblxc's lock file. (Its mounts are
+ * gone with its mount namespace.) Everything is found by the VM's id below
+ * our own names; nothing else is looked at.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "confine/confine.h"
+#include "hypervisor/lxc_priv.h"
+#include "storage/storage.h"
+
+#define KILL_WAIT_MS 5000
+
+static const enum cgroup_part parts[] = { CGROUP_OP, CGROUP_CT, CGROUP_MON };
+
+int
+lxc_kill_all(const struct lxc_op *op, struct err *err)
+{
+	size_t i;
+	int r;
+
+	/* The starter first, so that it makes no more; the monitor last: it
+	 * removes the cgroups when the container ends. */
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (!cgroup_populated(&op->cg, parts[i], op->vm_id))
+			continue;
+		if ((r = cgroup_kill(&op->cg, parts[i], op->vm_id, err)) < 0)
+			return r;
+		if (!cgroup_wait_empty(
+			&op->cg, parts[i], op->vm_id, KILL_WAIT_MS))
+			return err_set(err, ERR_TIMEOUT,
+			    "VM %lld has a process that can't be killed "
+			    "(stuck in the kernel, pid %d); its disk may be "
+			    "failing, see the node's kernel log",
+			    (long long)op->vm_id,
+			    (int)cgroup_first_pid(
+				&op->cg, parts[i], op->vm_id));
+	}
+	return 0;
+}
+
+static void
+note(json_t *removed, bool did, const char *what)
+{
+	if (did)
+		json_array_append_new(removed, json_string(what));
+}
+
+static int
+remove_groups(const struct lxc_op *op, json_t *removed, struct err *err)
+{
+	bool did, any = false;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		int s = cgroup_remove(&op->cg, parts[i], op->vm_id, &did,
+		    r == 0 ? err : NULL);
+
+		r = r == 0 ? s : r;
+		any = any || did;
+	}
+	note(removed, any, "cgroups");
+	return r;
+}
+
+/* liblxc's own lock, one per container name, which it never removes. */
+static void
+remove_lock(const struct lxc_op *op)
+{
+	_cleanup_(freep)
+	char *path =
+	    xasprintf("/run/lxc/lock/%s/.%s", op->lxcpath, op->name);
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/%s", op->lxcpath, op->name);
+
+	unlink(path);
+	rmdir(dir);
+}
+
+int
+lxc_clean(const struct hv_node *node, int64_t vm_id, json_t *removed,
+    struct err *err)
+{
+	struct lxc_op op;
+	bool did, alive;
+	int r, s;
+
+	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
+		return r;
+	alive = cgroup_populated(&op.cg, CGROUP_CT, vm_id) ||
+	    cgroup_populated(&op.cg, CGROUP_MON, vm_id) ||
+	    cgroup_populated(&op.cg, CGROUP_OP, vm_id);
+	if ((r = lxc_kill_all(&op, err)) < 0)
+		goto out;
+	note(removed, alive, "processes");
+	/* Each step is tried although another failed; the first error tells
+	 * what to look at. */
+	r = confine_port_remove(vm_id, &did, err);
+	note(removed, r == 0 && did, "link");
+	s = remove_groups(&op, removed, r == 0 ? err : NULL);
+	r = r == 0 ? s : r;
+	s = storage_overlay.clean(
+	    node->data_dir, vm_id, &did, r == 0 ? err : NULL);
+	note(removed, s == 0 && did, "volatile root");
+	r = r == 0 ? s : r;
+	if (r == 0 && fs_exists(op.vm_dir)) {
+		r = fs_remove_tree(op.vm_dir, err);
+		note(removed, r == 0, "notes");
+	}
+	if (r == 0)
+		remove_lock(&op);
+out:
+	lxc_op_done(&op);
+	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id)
+		     : 0;
+}
+
+static void
+add_id(int64_t vm_id, void *arg)
+{
+	json_array_append_new(arg, json_integer(vm_id));
+}
+
+static int
+list_dirs(const struct hv_node *node, json_t *ids, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/vms", node->run_dir);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	int64_t id;
+
+	if (dir == NULL && errno == ENOENT)
+		return 0;
+	if (dir == NULL)
+		return err_errno(err, ERR_SYSTEM, errno, "list %s", path);
+	while ((e = readdir(dir)) != NULL)
+		if (str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
+			add_id(id, ids);
+	closedir(dir);
+	return 0;
+}
+
+int
+lxc_list(const struct hv_node *node, json_t *ids, struct err *err)
+{
+	struct cgroup cg;
+	int r;
+
+	if ((r = cgroup_init(&cg, node->cgroup, err)) < 0)
+		return r;
+	cgroup_each(&cg, add_id, ids);
+	cgroup_done(&cg);
+	if ((r = confine_port_each(add_id, ids, err)) < 0)
+		return r;
+	return list_dirs(node, ids, err);
+}

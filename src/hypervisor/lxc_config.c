@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What a container is, as liblxc configuration. Nothing of it is written to
+ * disk: the running container is asked, never a file.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <lxc/lxccontainer.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "confine/confine.h"
+#include "hypervisor/lxc_priv.h"
+#include "storage/storage.h"
+
+int
+lxc_config_item(struct lxc_container *c, struct err *err, const char *key,
+    const char *fmt, ...)
+{
+	char value[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(value) ||
+	    !c->set_config_item(c, key, value))
+		return err_set(err, ERR_VM_START,
+		    "liblxc refuses %s = %.100s", key, value);
+	return 0;
+}
+
+struct item {
+	const char *key;
+	const char *value;
+};
+
+static int
+set_items(struct lxc_container *c, const struct item *items, size_t n,
+    struct err *err)
+{
+	size_t i;
+	int r;
+
+	for (i = 0; i < n; i++)
+		if ((r = lxc_config_item(c, err, items[i].key, "%s",
+			 items[i].value)) < 0)
+			return r;
+	return 0;
+}
+
+/* Same for every container. */
+static const struct item fixed_items[] = {
+	{ "lxc.init.cmd", "/usr/lib/qvd/qvd-vma" },
+	{ "lxc.signal.halt", "SIGTERM" },
+	{ "lxc.mount.auto", "proc:mixed sys:ro" },
+	{ "lxc.autodev", "1" },
+	{ "lxc.tty.max", "0" },
+	{ "lxc.pty.max", "1024" },
+	/* No profile of ours is loaded; confinement is by user namespace,
+	 * capabilities and seccomp. */
+	{ "lxc.apparmor.profile", "unconfined" },
+	{ "lxc.no_new_privs", "1" },
+	/* What the agent as PID 1 needs to make users, own their homes,
+	 * become them and end their processes; root without the rest. */
+	{ "lxc.cap.keep",
+	    "chown dac_override dac_read_search fowner fsetid kill setgid "
+	    "setuid setpcap net_bind_service sys_chroot" },
+	/* When the node runs out of memory a desktop goes before a daemon. */
+	{ "lxc.proc.oom_score_adj", "200" },
+	{ "lxc.prlimit.core", "0" },
+	{ "lxc.environment", "container=lxc" },
+	{ "lxc.environment",
+	    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:"
+	    "/bin" },
+	{ "lxc.mount.entry",
+	    "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,create=dir" },
+	{ "lxc.mount.entry",
+	    "tmpfs run tmpfs rw,nosuid,nodev,mode=0755,create=dir" },
+};
+
+static int
+set_mounts(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+{
+	int r;
+
+	if ((r = lxc_config_item(c, err, "lxc.rootfs.path", "dir:%s/root",
+		 op->mnt)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.mount.entry",
+		 "%s/chan run/qvd none bind,create=dir", op->mnt)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.mount.entry",
+		 "%s/home home none bind,create=dir", op->mnt)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.mount.entry",
+		 "%s/vma usr/lib/qvd/qvd-vma none bind,ro,create=file",
+		 op->mnt)) < 0)
+		return r;
+	/* Optional: an image whose resolv.conf is a link wants its own. */
+	return lxc_config_item(c, err, "lxc.mount.entry",
+	    "%s/resolv.conf etc/resolv.conf none bind,ro,optional,create=file",
+	    op->mnt);
+}
+
+static int
+set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+{
+	const struct hv_node *node = op->node;
+	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
+	int r;
+
+	confine_port(op->vm_id, port);
+	confine_mac(op->vm->address, mac);
+	if ((r = lxc_config_item(c, err, "lxc.net.0.type", "veth")) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.veth.pair", "%s", port)) <
+		0 ||
+	    (r = lxc_config_item(
+		 c, err, "lxc.net.0.link", "%s", node->bridge)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.name", "eth0")) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.hwaddr", "%s", mac)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address", "%s/%d",
+		 op->vm->address, node->prefix)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.gateway", "%s",
+		 node->gateway)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.flags", "up")) < 0)
+		return r;
+	/* The firewall passes no IPv6; without an address nobody waits. */
+	if (fs_exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") &&
+	    (r = lxc_config_item(c, err,
+		 "lxc.sysctl.net.ipv6.conf.all.disable_ipv6", "1")) < 0)
+		return r;
+	/* ping without a capability, for every group. */
+	return lxc_config_item(c, err,
+	    "lxc.sysctl.net.ipv4.ping_group_range", "0 %d",
+	    STORAGE_ID_COUNT - 1);
+}
+
+static int
+set_cgroups(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+{
+	_cleanup_(freep)
+	char *mon = cgroup_name(&op->cg, CGROUP_MON, op->vm_id);
+	_cleanup_(freep)
+	char *ct = cgroup_name(&op->cg, CGROUP_CT, op->vm_id);
+	int r;
+
+	if ((r = lxc_config_item(
+		 c, err, "lxc.cgroup.dir.monitor", "%s", mon)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.cgroup.dir.monitor.pivot",
+		 "%s/pivot", op->cg.top)) < 0)
+		return r;
+	return lxc_config_item(
+	    c, err, "lxc.cgroup.dir.container", "%s", ct);
+}
+
+static int
+set_logs(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+{
+	int r;
+
+	if ((r = lxc_config_item(c, err, "lxc.log.level", "ERROR")) < 0 ||
+	    (r = lxc_config_item(
+		 c, err, "lxc.log.file", "%s/lxc.log", op->vm_dir)) < 0 ||
+	    /* The desktop writes there: rotated at this size, so bounded. */
+	    (r = lxc_config_item(c, err, "lxc.console.size", "128KB")) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.console.rotate", "1")) < 0)
+		return r;
+	return lxc_config_item(c, err, "lxc.console.logfile",
+	    "%s/console.log", op->vm_dir);
+}
+
+int
+lxc_config_set(
+    const struct lxc_op *op, struct lxc_container *c, struct err *err)
+{
+	unsigned base = storage_id_base(op->vm->idmap_slot);
+	const char *kinds = "ug";
+	int r;
+
+	for (; *kinds != '\0'; kinds++)
+		if ((r = lxc_config_item(c, err, "lxc.idmap", "%c 0 %u %u",
+			 *kinds, base, (unsigned)STORAGE_ID_COUNT)) < 0)
+			return r;
+	if ((r = lxc_config_item(
+		 c, err, "lxc.uts.name", "%s", op->vm->hostname)) < 0 ||
+	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) <
+		0 ||
+	    (r = set_mounts(op, c, err)) < 0 ||
+	    (r = set_network(op, c, err)) < 0 ||
+	    (r = set_cgroups(op, c, err)) < 0 ||
+	    (r = set_logs(op, c, err)) < 0)
+		return r;
+	if ((r = lxc_config_item(c, err, "lxc.seccomp.profile", "%s/seccomp",
+		 op->mnt)) < 0)
+		return r;
+	return lxc_limits_config(op, c, err);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/image_priv.h"
+
+int
+image_gerr(struct err *err, enum err_code code, GError *error,
+    const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	/* libostree refuses a nearly full disk before it is full, and only
+	 * its words say so. */
+	if (error != NULL &&
+	    (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE) ||
+		strstr(error->message, "min-free-space") != NULL ||
+		strstr(error->message, strerror(ENOSPC)) != NULL))
+		code = ERR_NO_SPACE;
+	r = err_set(err, code, "%s: %s", what,
+	    error == NULL ? "unknown error" : error->message);
+	if (error != NULL)
+		g_error_free(error);
+	return r;
+}
+
+int
+image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *images = xasprintf("%s/images", data_dir);
+	_cleanup_(freep)
+	char *path = xasprintf("%s/repo", images);
+	GError *error = NULL;
+	OstreeRepo *repo;
+	int r;
+
+	if ((r = fs_mkdirs(images, 0755, err)) < 0)
+		return r;
+	repo = ostree_repo_create_at(
+	    AT_FDCWD, path, OSTREE_REPO_MODE_BARE, NULL, NULL, &error);
+	if (repo == NULL)
+		return image_gerr(err, ERR_SYSTEM, error,
+		    "open the image repository %s", path);
+	*ret = repo;
+	return 0;
+}
+
+static int
+remove_others(const char *dir, struct err *err)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int r = 0;
+
+	if (d == NULL)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
+	while (r == 0 && (e = readdir(d)) != NULL) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/%s", dir, e->d_name);
+
+		if (e->d_name[0] != '.')
+			r = fs_remove_tree(path, err);
+	}
+	closedir(d);
+	return r;
+}
+
+int
+image_tmp_open(const char *data_dir, const char *kind, bool wait, bool make,
+    struct image_tmp *ret, struct err *err)
+{
+	struct image_tmp tmp = { .lock = -1 };
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/tmp/%s", data_dir, kind);
+	char name[9];
+	int r;
+
+	if ((r = fs_mkdirs(dir, 0700, err)) < 0)
+		return r;
+	tmp.lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tmp.lock < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "open %s", dir);
+	if (flock(tmp.lock, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0) {
+		r = err_errno(err, ERR_CONFLICT, errno, "lock %s", dir);
+		image_tmp_done(&tmp);
+		return r;
+	}
+	if ((r = remove_others(dir, err)) < 0) {
+		image_tmp_done(&tmp);
+		return r;
+	}
+	if (make) {
+		str_random(name, sizeof(name) - 1);
+		tmp.path = xasprintf("%s/%s", dir, name);
+		if (mkdir(tmp.path, 0700) < 0) {
+			r = err_errno(
+			    err, ERR_SYSTEM, errno, "make %s", tmp.path);
+			image_tmp_done(&tmp);
+			return r;
+		}
+	}
+	*ret = tmp;
+	return 0;
+}
+
+void
+image_tmp_done(struct image_tmp *tmp)
+{
+	if (tmp->path != NULL)
+		fs_remove_tree(tmp->path, NULL);
+	free(tmp->path);
+	closep(&tmp->lock);
+	*tmp = (struct image_tmp){ .lock = -1 };
+}
+
+int
+image_tidy(const char *data_dir, struct err *err)
+{
+	static const char *const kinds[] = { "import", "checkout" };
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct image_tmp tmp;
+
+		r = image_tmp_open(
+		    data_dir, kinds[i], false, false, &tmp, err);
+		if (r == 0)
+			image_tmp_done(&tmp);
+		else if (r != -(int)ERR_CONFLICT)
+			return r;
+	}
+	return 0;
+}
+
+void
+image_progress(struct image_count *count, double part, const char *text)
+{
+	int percent = count->from +
+	    (int)((count->to - count->from) * (part > 1 ? 1 : part));
+
+	if (percent <= count->percent)
+		return;
+	count->percent = percent;
+	if (count->import->progress != NULL)
+		count->import->progress(percent, text, count->import->arg);
+}
