@@ -300,6 +300,6 @@ GRANT SELECT ON ALL TABLES IN SCHEMA qvd TO qvd_api;
 REVOKE SELECT ON tokens FROM qvd_api;
 GRANT INSERT, UPDATE, DELETE ON tenants, users, hosts, osfs, images, image_tags,
 	vms, properties, configs TO qvd_api;
-GRANT UPDATE (generation, state, state_at) ON sessions TO qvd_api;
+GRANT UPDATE (generation, state, state_at, key_hash) ON sessions TO qvd_api;
 GRANT INSERT ON audit TO qvd_api;
 GRANT DELETE ON events TO qvd_api;
