@@ -89,6 +89,13 @@ allow_memory(scmp_filter_ctx filter, struct err *err)
 	return 0;
 }
 
+/* The sanitizer's leak check traces, its reports read files. */
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 static int
 load_filter(enum sandbox_filter kind, struct err *err)
 {
@@ -162,10 +169,7 @@ sandbox_enter(const struct role *role, struct err *err)
 		return r;
 	if ((r = proc_harden(0, err)) < 0)
 		return r;
-#ifdef __SANITIZE_ADDRESS__
-	return 0; /* its leak check traces, its reports read files */
-#else
-	return role->filter == SANDBOX_NONE ? 0
-					    : load_filter(role->filter, err);
-#endif
+	return role->filter == SANDBOX_NONE || SANITIZED
+	    ? 0
+	    : load_filter(role->filter, err);
 }
