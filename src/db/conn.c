@@ -224,6 +224,15 @@ send_setup(struct conn *c, char *text, db_cb cb)
 	conn_send(c, op, NULL);
 }
 
+void
+conn_listen(struct conn *c, const char *channel)
+{
+	char *name = PQescapeIdentifier(c->pg, channel, strlen(channel));
+
+	send_setup(c, xasprintf("LISTEN %s", name), setup_failed);
+	PQfreemem(name);
+}
+
 static void
 setup(struct conn *c)
 {
@@ -235,13 +244,8 @@ setup(struct conn *c)
 	PQsetnonblocking(c->pg, 1);
 	PQenterPipelineMode(c->pg);
 	for (channel = c->db->channels; c->shared && *channel != NULL;
-	     channel++) {
-		char *name = PQescapeIdentifier(
-		    c->pg, *channel, strlen(*channel));
-
-		send_setup(c, xasprintf("LISTEN %s", name), setup_failed);
-		PQfreemem(name);
-	}
+	     channel++)
+		conn_listen(c, *channel);
 	/* A lock that nobody gives back must not hold up the pipeline, nor a
 	 * transaction that a stopped process left open the farm. */
 	send_setup(c, xstrdup("SELECT set_config('lock_timeout', '8s', false),"

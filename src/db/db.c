@@ -340,6 +340,22 @@ db_conn_lost(struct conn *c, const struct err *err)
 	db->down_told = true;
 }
 
+void
+db_listen(struct db *db, const char *channel)
+{
+	size_t n;
+
+	for (n = 0; db->channels[n] != NULL; n++)
+		if (str_eq(db->channels[n], channel))
+			return;
+	db->channels =
+	    xrealloc(db->channels, n + 2, sizeof(db->channels[0]));
+	db->channels[n] = xstrdup(channel);
+	db->channels[n + 1] = NULL;
+	if (db->up)
+		conn_listen(&db->shared, channel);
+}
+
 /* Single statements */
 
 static bool

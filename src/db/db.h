@@ -67,6 +67,9 @@ struct db *db_new(struct loop *loop, const struct db_conf *conf,
     const struct db_callbacks *cbs, void *arg);
 void db_free(struct db *db);
 bool db_is_up(const struct db *db);
+/* One channel more, from now on. When up, statements given after this see
+ * what is notified from then on. Giving it again changes nothing. */
+void db_listen(struct db *db, const char *channel);
 
 /* The answer: res is borrowed for the call, NULL with err on failure. */
 typedef void (*db_cb)(const struct db_result *res, const struct err *err,

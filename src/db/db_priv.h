@@ -105,6 +105,7 @@ void conn_start(struct conn *c);
 void conn_send(struct conn *c, struct db_op *op,
     const struct db_params *params);
 void conn_fail(struct conn *c, const struct err *err);
+void conn_listen(struct conn *c, const char *channel);
 
 /* db.c, called by conn.c */
 void db_conn_up(struct conn *c);

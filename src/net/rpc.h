@@ -87,6 +87,12 @@ struct rpc_listener;
 typedef void (*rpc_accept_cb)(int fd, const struct rpc_peer *peer, void *arg);
 struct rpc_listener *rpc_listen(struct loop *loop, const char *path,
     mode_t mode, gid_t gid, rpc_accept_cb cb, void *arg, struct err *err);
+/* The same in two steps, for a socket that root makes and another role
+ * serves. rpc_listen_fd takes fd. */
+int rpc_listen_open(const char *path, mode_t mode, gid_t gid, int *ret_fd,
+    struct err *err);
+struct rpc_listener *rpc_listen_fd(struct loop *loop, int fd,
+    rpc_accept_cb cb, void *arg);
 void rpc_listener_free(struct rpc_listener *l);
 
 /* A connected pair for parent and child; both close-on-exec. */

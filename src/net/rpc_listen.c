@@ -33,20 +33,34 @@ on_accept(int fd, void *arg)
 	l->cb(fd, &peer, l->arg);
 }
 
-struct rpc_listener *
-rpc_listen(struct loop *loop, const char *path, mode_t mode, gid_t gid,
-    rpc_accept_cb cb, void *arg, struct err *err)
+int
+rpc_listen_open(const char *path, mode_t mode, gid_t gid, int *ret_fd,
+    struct err *err)
 {
-	struct rpc_listener *l;
-	int fd = -1;
+	return listen_unix_type(
+	    SOCK_SEQPACKET, path, mode, gid, ret_fd, err);
+}
 
-	if (listen_unix_type(SOCK_SEQPACKET, path, mode, gid, &fd, err) < 0)
-		return NULL;
-	l = new0(struct rpc_listener);
+struct rpc_listener *
+rpc_listen_fd(struct loop *loop, int fd, rpc_accept_cb cb, void *arg)
+{
+	struct rpc_listener *l = new0(struct rpc_listener);
+
 	l->cb = cb;
 	l->arg = arg;
 	l->listener = listener_new(loop, fd, 0, on_accept, l);
 	return l;
+}
+
+struct rpc_listener *
+rpc_listen(struct loop *loop, const char *path, mode_t mode, gid_t gid,
+    rpc_accept_cb cb, void *arg, struct err *err)
+{
+	int fd = -1;
+
+	if (rpc_listen_open(path, mode, gid, &fd, err) < 0)
+		return NULL;
+	return rpc_listen_fd(loop, fd, cb, arg);
 }
 
 void
