@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* qvd image: the immutable versions of an OSF, and the tags that move over
+ * them. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/nouns.h"
+#include "json/json.h"
+#include "net/http.h"
+
+static const struct column columns[] = {
+	{ "ID", "id", COLUMN_NUMBER },
+	{ "OSF", "osf", COLUMN_TEXT },
+	{ "VERSION", "version", COLUMN_TEXT },
+	{ "TAGS", "tags", COLUMN_TEXT },
+	{ "STATE", "state", COLUMN_TEXT },
+	{ "SIZE", "size_bytes", COLUMN_BYTES },
+	{ "VMS", "vms", COLUMN_NUMBER },
+	{ "CREATED", "created_at", COLUMN_TIME },
+	{ "MESSAGE", "message", COLUMN_TEXT },
+	{ "ERROR", "error", COLUMN_TEXT },
+	COLUMN_END,
+};
+
+#define IMAGE_DOC "the image: an id, xfce/VERSION, or xfce:TAG"
+
+static const struct arg list_args[] = {
+	{ "--osf", ARG_OSF, 0, "osf_id", .doc = "only its images" },
+	ARG_END,
+};
+
+static const struct arg one_args[] = {
+	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED | ARG_MANY, .doc = IMAGE_DOC },
+	ARG_END,
+};
+
+static const struct arg import_args[] = {
+	{ "SOURCE", ARG_FILE, ARG_REQUIRED, "source",
+	    .doc = "a folder or a tar archive (.tar .tar.gz .tar.xz "
+		   ".tar.zst) of the system's tree, on this node" },
+	{ "--osf", ARG_OSF, ARG_REQUIRED, "osf_id",
+	    .doc = "the OSF that it is a version of" },
+	{ "--version", ARG_NAME, 0, "version",
+	    .doc = "the version's name (default: date, and a number if "
+		   "that is taken)" },
+	{ "--message", ARG_TEXT, 0, "message", .doc = "what is new" },
+	{ "--tag", ARG_NAME, ARG_MANY, "tags",
+	    .doc = "a tag to move there when it is published; VMs that "
+		   "are not told otherwise follow 'default'" },
+	{ "--no-wait", ARG_FLAG, 0,
+	    .doc = "does not wait until it is published" },
+	ARG_END,
+};
+
+static const struct arg tag_args[] = {
+	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED, .doc = IMAGE_DOC },
+	{ "TAG", ARG_NAME, ARG_REQUIRED, .doc = "the tag" },
+	ARG_END,
+};
+
+static int
+run_import(struct cli *cli, const struct values *values, struct err *err)
+{
+	bool wait = !value_flag(values, "--no-wait");
+	_cleanup_(json_decrefp)
+	json_t *answer = NULL;
+	json_t *body;
+	int r;
+
+	if ((r = values_body(cli, values, &body, err)) < 0)
+		return r;
+	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
+	    body, &answer, err);
+	if (r < 0)
+		return r;
+	print_done(cli, values->noun, answer);
+	return 0;
+}
+
+static int
+change_tag(struct cli *cli, const struct values *values, const char *method,
+    struct err *err)
+{
+	const char *tag = value_get(values, "TAG");
+	_cleanup_(json_decrefp)
+	json_t *answer = NULL;
+	_cleanup_(freep)
+	char *encoded = http_encode(tag);
+	int64_t id;
+	int r;
+
+	r = api_id(cli, ARG_IMAGE, value_get(values, "IMAGE"), &id, err);
+	if (r < 0)
+		return r;
+	r = api_call(cli, method,
+	    arena_printf(
+		cli->arena, "/v1/images/%" PRId64 "/tags/%s", id, encoded),
+	    NULL, &answer, err);
+	if (r == 0 && cli->json)
+		print_json(answer);
+	return r;
+}
+
+static int
+run_tag(struct cli *cli, const struct values *values, struct err *err)
+{
+	return change_tag(cli, values, "PUT", err);
+}
+
+static int
+run_untag(struct cli *cli, const struct values *values, struct err *err)
+{
+	return change_tag(cli, values, "DELETE", err);
+}
+
+static const struct command commands[] = {
+	{ "list", run_list, list_args, .summary = "Lists the images" },
+	{ "show", run_show, one_args, .summary = "Shows images" },
+	{ "import", run_import, import_args,
+	    .summary =
+		"Makes a new version of an OSF from a tree or an archive" },
+	{ "tag", run_tag, tag_args, "Moves a tag of its OSF to an image",
+	    "VMs that follow the tag get the image when they start the "
+	    "next time. The tag 'head' moves by itself to the newest." },
+	{ "untag", run_untag, tag_args,
+	    .summary = "Removes a tag from an image" },
+	{ "block", run_block, one_args,
+	    .summary = "Keeps VMs from starting images" },
+	{ "unblock", run_unblock, one_args,
+	    .summary = "Lets VMs start images again" },
+	{ "del", run_del, one_args, "Deletes images",
+	    "An image that a VM runs or follows is not deleted." },
+	{ .verb = NULL },
+};
+
+const struct noun noun_image = { "image", "/v1/images", columns, commands,
+	"the versions of OSFs, and their tags" };

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The nouns of the command line, each a const table in a file of its own. */
+#ifndef CLI_NOUNS_H
+#define CLI_NOUNS_H
+
+struct noun;
+
+extern const struct noun noun_tenant, noun_user, noun_osf, noun_image, noun_vm,
+    noun_host, noun_session, noun_config, noun_event, noun_why, noun_db,
+    noun_up, noun_help, noun_completion;
+
+#endif

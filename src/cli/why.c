@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* qvd why: the timeline of a VM, a user or an incident in sentences, for
+ * whoever is called at three in the morning. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "cli/cli.h"
+#include "cli/nouns.h"
+#include "json/json.h"
+
+#define AROUND 12 /* events of the VM shown before an incident */
+
+#define LIMIT_ARG                                                   \
+	{                                                           \
+		"--limit", ARG_NUMBER, 0,                           \
+		    .min = 1, .max = 10000,                         \
+		    .doc = "the newest so many events (default 50)" \
+	}
+
+/* Date of an event in local time, "2026-01-02"; and its time of day. */
+static void
+split_time(struct cli *cli, const json_t *event, const char **ret_date,
+    const char **ret_clock)
+{
+	const char *at = json_get_str(event, "at", "");
+	const char *text = text_time(cli, at);
+	int64_t us = 0;
+
+	time_parse(at, &us);
+	*ret_date = arena_strndup(cli->arena, text, 10);
+	*ret_clock = arena_printf(cli->arena, "%s.%03d",
+	    strlen(text) > 11 ? text + 11 : text, (int)(us / 1000 % 1000));
+}
+
+static void
+print_event(struct cli *cli, const json_t *event, const char *clock)
+{
+	const char *error = json_get_str(event, "error_id", NULL);
+	const char *ref = json_get_str(event, "ref", NULL);
+	int64_t ms = json_get_int(event, "duration_ms", -1);
+
+	printf("  %s  %c %s", clock, error != NULL ? '!' : ' ',
+	    text_clean(cli, json_get_str(event, "text", "")));
+	if (ms >= 0)
+		printf(" (took %s)", text_duration(cli, ms));
+	if (error != NULL || ref != NULL) {
+		printf("\n%16s[", "");
+		if (error != NULL)
+			printf("error %s", text_clean(cli, error));
+		if (ref != NULL)
+			printf("%sreference %s", error != NULL ? ", " : "",
+			    text_clean(cli, ref));
+		printf("]");
+	}
+	printf("\n");
+}
+
+/* Oldest first, a heading each day, a line for each long silence. */
+static void
+print_timeline(struct cli *cli, const json_t *events)
+{
+	const char *date, *clock, *last_date = "";
+	int64_t at, last = 0;
+	json_t *event;
+	size_t i;
+
+	json_array_foreach (events, i, event) {
+		split_time(cli, event, &date, &clock);
+		if (!time_parse(json_get_str(event, "at", ""), &at))
+			at = last;
+		if (!str_eq(date, last_date))
+			printf("%s\n", date);
+		else if (at - last > 60 * INT64_C(1000000))
+			printf("%16s... %s later ...\n", "",
+			    text_duration(cli, (at - last) / 1000));
+		print_event(cli, event, clock);
+		last_date = date;
+		last = at;
+	}
+	if (json_array_size(events) == 0)
+		printf("Nothing is recorded.\n");
+}
+
+static int
+get(struct cli *cli, const char *path, json_t **ret, struct err *err)
+{
+	return api_call(cli, "GET", path, NULL, ret, err);
+}
+
+static void
+print_vm_now(struct cli *cli, const json_t *vm)
+{
+	const char *host = json_get_str(vm, "host", NULL);
+	const char *image = json_get_str(vm, "image", NULL);
+	const char *since = json_get_str(vm, "state_at", NULL);
+	const char *error = json_get_str(vm, "error", NULL);
+	const char *desired = json_get_str(vm, "desired", "stopped");
+	const char *state = json_get_str(vm, "state", "stopped");
+
+	printf("VM %" PRId64 ", %s, is %s", json_get_int(vm, "id", 0),
+	    text_clean(cli, object_name(vm)), state);
+	if (host != NULL)
+		printf(" on %s", text_clean(cli, host));
+	if (since != NULL)
+		printf(" since %s", text_time(cli, since));
+	if (image != NULL)
+		printf(", image %s", text_clean(cli, image));
+	printf(
+	    "; its session is %s.\n", json_get_str(vm, "session", "stopped"));
+	if (!str_eq(desired, state))
+		printf("It should be %s (%s).\n", desired,
+		    text_clean(
+			cli, json_get_str(vm, "desired_by", "nobody yet")));
+	if (json_get_bool(vm, "blocked", false))
+		printf("It is blocked: nobody gets in ('qvd vm unblock').\n");
+	if (error != NULL)
+		printf("Its last run ended badly: %s (%s, reference %s).\n",
+		    text_clean(cli, error),
+		    text_clean(cli, json_get_str(vm, "error_id", "?")),
+		    text_clean(cli, json_get_str(vm, "error_ref", "none")));
+	printf("\n");
+}
+
+static void
+print_user_now(struct cli *cli, const json_t *user)
+{
+	printf("User %" PRId64 ", %s, of %" PRId64 " VM(s)%s%s.\n\n",
+	    json_get_int(user, "id", 0), text_clean(cli, object_name(user)),
+	    json_get_int(user, "vms", 0),
+	    json_get_bool(user, "blocked", false) ? ", is blocked" : "",
+	    json_get_bool(user, "has_password", false) ? ""
+						       : ", has no password");
+}
+
+static int
+why_object(struct cli *cli, const struct values *values, enum arg_type type,
+    void (*print_now)(struct cli *, const json_t *), struct err *err)
+{
+	const char *name = values->command->args[0].name;
+	const char *limit = value_get(values, "--limit");
+	_cleanup_(json_decrefp)
+	json_t *object = NULL;
+	_cleanup_(json_decrefp)
+	json_t *events = NULL;
+	int64_t id, n = 50;
+	const char *path;
+	int r;
+
+	if (limit != NULL && !str_to_i64(limit, 1, 10000, &n))
+		return err_set(err, ERR_USAGE,
+		    "--limit: '%s' is not a number from 1 to 10000", limit);
+	r = api_id(cli, type, value_get(values, name), &id, err);
+	if (r < 0)
+		return r;
+	path =
+	    arena_printf(cli->arena, "%s/%" PRId64, api_collection(type), id);
+	if ((r = get(cli, path, &object, err)) < 0 ||
+	    (r = get(cli,
+		 arena_printf(cli->arena, "%s/events?limit=%" PRId64, path, n),
+		 &events, err)) < 0)
+		return r;
+	if (cli->json) {
+		json_object_set(
+		    object, "events", json_object_get(events, "items"));
+		print_json(object);
+		return 0;
+	}
+	print_now(cli, object);
+	print_timeline(cli, json_object_get(events, "items"));
+	return 0;
+}
+
+static int
+run_vm(struct cli *cli, const struct values *values, struct err *err)
+{
+	return why_object(cli, values, ARG_VM, print_vm_now, err);
+}
+
+static int
+run_user(struct cli *cli, const struct values *values, struct err *err)
+{
+	return why_object(cli, values, ARG_USER, print_user_now, err);
+}
+
+/* What led to the incident: the VM's events up to its last one. */
+static int
+print_before(struct cli *cli, const json_t *items, struct err *err)
+{
+	size_t n = json_array_size(items);
+	const json_t *last = json_array_get(items, n - 1);
+	int64_t vm = json_get_int(last, "vm_id", 0);
+	_cleanup_(json_decrefp)
+	json_t *around = NULL;
+	int r;
+
+	if (vm == 0)
+		return 0;
+	r = get(cli,
+	    arena_printf(cli->arena,
+		"/v1/events?vm_id=%" PRId64 "&until=%" PRId64 "&limit=%d", vm,
+		json_get_int(last, "id", 0), AROUND),
+	    &around, err);
+	if (r < 0)
+		return r;
+	printf("\nVM %" PRId64 " up to then:\n", vm);
+	print_timeline(cli, json_object_get(around, "items"));
+	printf("\n'qvd why vm %" PRId64 "' tells how it went on.\n", vm);
+	return 0;
+}
+
+static int
+run_ref(struct cli *cli, const struct values *values, struct err *err)
+{
+	const char *ref = value_get(values, "REFERENCE");
+	_cleanup_(json_decrefp)
+	json_t *events = NULL;
+	const json_t *items;
+	int r;
+
+	if (strlen(ref) != 8 ||
+	    strspn(ref, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != 8)
+		return err_set(err, ERR_USAGE,
+		    "'%s' is no reference: those are eight characters from "
+		    "A-Z and 2-7",
+		    ref);
+	r = get(cli, arena_printf(cli->arena, "/v1/events?ref=%s", ref),
+	    &events, err);
+	if (r < 0)
+		return r;
+	items = json_object_get(events, "items");
+	if (cli->json) {
+		print_json(items);
+		return 0;
+	}
+	if (json_array_size(items) == 0)
+		return err_set(err, ERR_NOT_FOUND,
+		    "no event has the reference %s; look for it in the "
+		    "daemons' logs",
+		    ref);
+	printf("Incident %s\n\n", ref);
+	print_timeline(cli, items);
+	return print_before(cli, items, err);
+}
+
+static const struct arg vm_args[] = {
+	{ "VM", ARG_VM, ARG_REQUIRED,
+	    .doc = "the VM: an id, alice/desk, or alice@tenant/desk" },
+	LIMIT_ARG,
+	ARG_END,
+};
+
+static const struct arg user_args[] = {
+	{ "USER", ARG_USER, ARG_REQUIRED,
+	    .doc = "the user: an id, alice, or alice@tenant" },
+	LIMIT_ARG,
+	ARG_END,
+};
+
+static const struct arg ref_args[] = {
+	{ "REFERENCE", ARG_TEXT, ARG_REQUIRED,
+	    .doc = "the eight characters that a client or a log showed" },
+	ARG_END,
+};
+
+static const struct command commands[] = {
+	{ "vm", run_vm, vm_args,
+	    .summary = "Tells what happened to a VM and its session" },
+	{ "user", run_user, user_args,
+	    .summary = "Tells what happened to a user" },
+	{ "ref", run_ref, ref_args,
+	    .summary =
+		"Tells what is behind a reference that a user was shown" },
+	{ .verb = NULL },
+};
+
+const struct noun noun_why = { "why", "/v1/events", NULL, commands,
+	"what happened, in sentences" };
