@@ -16,7 +16,7 @@
 #include "base/str.h"
 #include "net/listen_priv.h"
 
-#define BACKLOG	       4096
+#define BACKLOG        4096
 #define ACCEPTS_A_TURN 64
 #define RETRY_MS       100 /* after EMFILE, if no connection of ours ends */
 
@@ -43,7 +43,7 @@ unix_address(const char *path, struct sockaddr_un *ret, socklen_t *ret_len,
 		    "socket path '%s' is longer than %zu bytes", path,
 		    sizeof(ret->sun_path) - 1);
 	*ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-	    strlen(path) + 1);
+			       strlen(path) + 1);
 	return 0;
 }
 
@@ -89,8 +89,8 @@ bind_tcp(const struct addrinfo *ai, bool both, bool reuseport, int *ret_fd)
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
 		return -1;
 	if (ai->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only,
-		    sizeof(v6only));
+		setsockopt(
+		    fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only));
 	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 ||
 	    listen(fd, BACKLOG) < 0)
 		return -1;
@@ -102,15 +102,14 @@ int
 listen_tcp(const char *address, bool reuseport, int *ret_fd, struct err *err)
 {
 	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST |
-		    AI_NUMERICSERV,
+					      AI_NUMERICSERV,
 		.ai_socktype = SOCK_STREAM };
 	struct addrinfo *list = NULL;
 	char host[64], port[8];
 	bool any;
 	int r;
 
-	r = split_address(
-	    address, host, sizeof(host), port, sizeof(port), err);
+	r = split_address(address, host, sizeof(host), port, sizeof(port), err);
 	if (r < 0)
 		return r;
 	any = str_eq(host, "*") || str_eq(host, "");
@@ -139,8 +138,8 @@ listen_tcp(const char *address, bool reuseport, int *ret_fd, struct err *err)
 
 /* Removes a socket that nobody listens on any more. */
 static int
-remove_stale(int type, const struct sockaddr_un *addr, socklen_t len,
-    struct err *err)
+remove_stale(
+    int type, const struct sockaddr_un *addr, socklen_t len, struct err *err)
 {
 	_cleanup_(closep)
 	int fd = -1;
@@ -158,8 +157,7 @@ remove_stale(int type, const struct sockaddr_un *addr, socklen_t len,
 	if (connect(fd, (const struct sockaddr *)addr, len) == 0 ||
 	    errno == EAGAIN)
 		return err_set(err, ERR_CONFLICT,
-		    "another process listens on '%s' already",
-		    addr->sun_path);
+		    "another process listens on '%s' already", addr->sun_path);
 	unlink(addr->sun_path);
 	return 0;
 }
@@ -169,7 +167,7 @@ listen_unix_type(int type, const char *path, mode_t mode, gid_t gid,
     int *ret_fd, struct err *err)
 {
 	struct sockaddr_un addr;
-	socklen_t len;
+	socklen_t len = 0;
 	mode_t old;
 	_cleanup_(closep)
 	int fd = -1;
@@ -189,7 +187,8 @@ listen_unix_type(int type, const char *path, mode_t mode, gid_t gid,
 		return err_errno(err, ERR_SYSTEM, errno, "bind '%s'", path);
 	if ((gid != (gid_t)-1 && chown(path, (uid_t)-1, gid) < 0) ||
 	    chmod(path, mode) < 0 || listen(fd, BACKLOG) < 0) {
-		r = err_errno(err, ERR_SYSTEM, errno, "listen on '%s'", path);
+		r = err_errno(
+		    err, ERR_SYSTEM, errno, "listen on '%s'", addr.sun_path);
 		unlink(path);
 		return r;
 	}
@@ -209,8 +208,7 @@ update(struct listener *l)
 {
 	bool full = l->max > 0 && l->open >= l->max;
 
-	watch_set(&l->watch,
-	    full || timer_active(&l->retry) ? 0 : WATCH_READ);
+	watch_set(&l->watch, full || timer_active(&l->retry) ? 0 : WATCH_READ);
 }
 
 static void
@@ -256,8 +254,7 @@ on_ready(int events, void *arg)
 }
 
 struct listener *
-listener_new(
-    struct loop *loop, int fd, int max, listener_cb cb, void *arg)
+listener_new(struct loop *loop, int fd, int max, listener_cb cb, void *arg)
 {
 	struct listener *l = new0(struct listener);
 
