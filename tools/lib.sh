@@ -40,7 +40,7 @@ build_tree() {
 }
 
 build_release() {
-	build_tree build/release --buildtype=release -Ddebug=true \
+	build_tree build/release --buildtype=debugoptimized \
 	    --prefix=/usr --sysconfdir=/etc \
 	    --localstatedir=/var
 }
