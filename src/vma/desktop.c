@@ -15,8 +15,8 @@
 
 /* A program that ends so soon has failed, whatever its status. */
 #define AT_ONCE_MS 3000
-/* What programs have that survive the session's own program. */
 #define AGENT_GRACE_MS 3000
+#define HURRY_MS       300
 
 static char *
 log_path(const struct session *s)
@@ -156,6 +156,13 @@ desktop_stop_next(struct session *s)
 	}
 	kill_user(s, SIGKILL);
 	session_fire(s, SESSION_EVENT_EXIT);
+}
+
+void
+desktop_hurry(struct session *s)
+{
+	if (s->state == SESSION_STOPPING && !task_running(&s->desktop))
+		stage(s, DESKTOP_AGENT, HURRY_MS);
 }
 
 void

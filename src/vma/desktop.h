@@ -23,6 +23,8 @@ void desktop_start(struct session *s);
 void desktop_stop(struct session *s);
 /* Program or agent has ended: the next stage, or the event EXIT. */
 void desktop_stop_next(struct session *s);
+/* The agent has nothing left to do: a moment, then KILL. */
+void desktop_hurry(struct session *s);
 void desktop_kill(struct session *s);
 void desktop_on_stop_timer(void *arg);
 

@@ -296,6 +296,11 @@ on_agent_line(enum agent_line line, void *arg)
 		if (may(s, SESSION_EVENT_STOP))
 			session_fire(s, SESSION_EVENT_STOP);
 		break;
+	case AGENT_LINE_TERMINATED:
+	case AGENT_LINE_ABORTED:
+		/* What follows (dialogs, watchdogs) helps nobody. */
+		desktop_hurry(s);
+		break;
 	default:
 		break;
 	}

@@ -307,7 +307,7 @@ class NxClient:
         self.stream = stream
         stream.settimeout(None)
         self.process = subprocess.Popen(
-            ["nxproxy", "-S", f"nx/nx,root={self.dir}:{screen.name[1:]}"],
+            ["nxproxy", "-S", f"nx/nx,root={self.dir}:{os.getpid() % 1000}"],
             env=dict(screen.env, NX_COMMFD=str(theirs.fileno()),
                      HOME=str(self.dir), NX_ROOT=str(self.dir)),
             pass_fds=[theirs.fileno()], cwd=self.dir,

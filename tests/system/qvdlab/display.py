@@ -35,8 +35,14 @@ class Display:
             pass_fds=[writer], stdout=self._log, stderr=self._log,
             start_new_session=True)
         os.close(writer)
-        ready, _, _ = select.select([reader], [], [], 30)
-        number = os.read(reader, 16) if ready else b""
+        # To the line's end: a server that can't write all of it ends.
+        number = b""
+        while not number.endswith(b"\n"):
+            ready, _, _ = select.select([reader], [], [], 30)
+            more = os.read(reader, 16) if ready else b""
+            if not more:
+                break
+            number += more
         os.close(reader)
         if not number:
             self.process.kill()
