@@ -43,6 +43,9 @@ bool confine_net_has(const struct confine_net *net, const char *address);
 void confine_port(int64_t vm_id, char ret[static CONFINE_PORT_MAX]);
 void confine_mac(const char *address, char ret[static CONFINE_MAC_MAX]);
 
+void confine_broadcast(
+    const char *address, int prefix, char ret[static CONFINE_ADDR_MAX]);
+
 struct confine;
 
 struct confine *confine_new(struct err *err);

@@ -119,3 +119,15 @@ confine_mac(const char *address, char ret[static CONFINE_MAC_MAX])
 	    (unsigned)(a >> 16) & 255, (unsigned)(a >> 8) & 255,
 	    (unsigned)a & 255);
 }
+
+void
+confine_broadcast(
+    const char *address, int prefix, char ret[static CONFINE_ADDR_MAX])
+{
+	struct in_addr in;
+	uint32_t a = 0;
+
+	parse_address(address, &a);
+	in.s_addr = htonl(a | (uint32_t)((1ULL << (32 - prefix)) - 1));
+	inet_ntop(AF_INET, &in, ret, CONFINE_ADDR_MAX);
+}

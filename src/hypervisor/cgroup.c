@@ -149,7 +149,8 @@ add_root(struct cgroup *cg, const char *init_cgroup, const char *mount,
 			return;
 	}
 	base = base_of_init(init_cgroup, first);
-	root->path = xasprintf("%s%s/%s", mount, base, cg->top);
+	root->base = xasprintf("%s%s", mount, base);
+	root->path = xasprintf("%s/%s", root->base, cg->top);
 	root->controllers = xstrdup(list);
 	cg->n_roots++;
 }
@@ -215,6 +216,7 @@ cgroup_done(struct cgroup *cg)
 	int i;
 
 	for (i = 0; i < cg->n_roots; i++) {
+		free(cg->roots[i].base);
 		free(cg->roots[i].path);
 		free(cg->roots[i].controllers);
 	}

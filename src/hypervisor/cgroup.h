@@ -24,7 +24,8 @@
 #define CGROUP_ROOTS_MAX 24
 
 struct cgroup_root {
-	char *path;	   /* "<mount><base>/<top>" */
+	char *base;	   /* "<mount><where PID 1 is>" */
+	char *path;	   /* "<base>/<top>" */
 	char *controllers; /* ",cpu,cpuacct,"; v2: what the kernel offers */
 	bool unified;
 };

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +16,10 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "confine/confine.h"
 #include "hypervisor/lxc_priv.h"
 #include "json/json.h"
+#include "storage/storage.h"
 
 #define GONE_WAIT_MS 5000 /* from the init's end to the monitor's */
 
@@ -173,6 +176,52 @@ start_container(const struct lxc_op *op, struct lxc_container *c,
 	return 0;
 }
 
+/*
+ * Sysctls around the container's network, from outside: inside, /proc/sys is
+ * read-only. The firewall passes no IPv6, and without an address no program
+ * waits for it, nor does the node's end of the link announce itself; ping
+ * needs no capability. A kernel that lacks one of them is fine. Leaves us in
+ * the container's network namespace, so it comes last.
+ */
+static int
+set_sysctl(const char *path, const char *value, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t len = (ssize_t)strlen(value);
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0 || write(fd, value, (size_t)len) != len)
+		return err_errno(
+		    err, ERR_VM_START, errno, "set its %s", path);
+	return 0;
+}
+
+static int
+set_sysctls(const struct lxc_op *op, const struct hv_run *run, struct err *err)
+{
+	unsigned base = storage_id_base(op->vm->idmap_slot);
+	char port[CONFINE_PORT_MAX], path[80], range[64];
+	int r;
+
+	confine_port(op->vm_id, port);
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+	    port);
+	if ((r = set_sysctl(path, "1", err)) < 0)
+		return r;
+	if (setns(run->pidfd, CLONE_NEWNET) < 0)
+		return err_errno(err, ERR_VM_START, errno,
+		    "enter its network namespace");
+	/* In the ids of who writes it. */
+	snprintf(range, sizeof(range), "%u %u", base,
+	    base + STORAGE_ID_COUNT - 1);
+	if ((r = set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1",
+		 err)) < 0)
+		return r;
+	return set_sysctl("/proc/sys/net/ipv4/ping_group_range", range, err);
+}
+
 static int
 check_not_there(const struct lxc_op *op, struct err *err)
 {
@@ -210,7 +259,8 @@ start_op(struct lxc_op *op, struct hv_run *run, struct err *err)
 		return r;
 	hv_phase(run, "container", &since);
 	if ((r = lxc_limits_verify(op, err)) < 0 ||
-	    (r = write_record(op, run, err)) < 0)
+	    (r = write_record(op, run, err)) < 0 ||
+	    (r = set_sysctls(op, run, err)) < 0)
 		return r;
 	hv_phase(run, "verify", &since);
 	return 0;

@@ -9,7 +9,6 @@
 
 #include <lxc/lxccontainer.h>
 
-#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "confine/confine.h"
@@ -109,10 +108,13 @@ set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 {
 	const struct hv_node *node = op->node;
 	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
+	char broadcast[CONFINE_ADDR_MAX];
 	int r;
 
 	confine_port(op->vm_id, port);
 	confine_mac(op->vm->address, mac);
+	/* liblxc 5.0 computes a wrong one. */
+	confine_broadcast(op->vm->address, node->prefix, broadcast);
 	if ((r = lxc_config_item(c, err, "lxc.net.0.type", "veth")) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.veth.pair", "%s", port)) <
 		0 ||
@@ -120,21 +122,12 @@ set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 		 c, err, "lxc.net.0.link", "%s", node->bridge)) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.name", "eth0")) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.hwaddr", "%s", mac)) < 0 ||
-	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address", "%s/%d",
-		 op->vm->address, node->prefix)) < 0 ||
+	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address",
+		 "%s/%d %s", op->vm->address, node->prefix, broadcast)) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.gateway", "%s",
-		 node->gateway)) < 0 ||
-	    (r = lxc_config_item(c, err, "lxc.net.0.flags", "up")) < 0)
+		 node->gateway)) < 0)
 		return r;
-	/* The firewall passes no IPv6; without an address nobody waits. */
-	if (fs_exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") &&
-	    (r = lxc_config_item(c, err,
-		 "lxc.sysctl.net.ipv6.conf.all.disable_ipv6", "1")) < 0)
-		return r;
-	/* ping without a capability, for every group. */
-	return lxc_config_item(c, err,
-	    "lxc.sysctl.net.ipv4.ping_group_range", "0 %d",
-	    STORAGE_ID_COUNT - 1);
+	return lxc_config_item(c, err, "lxc.net.0.flags", "up");
 }
 
 static int

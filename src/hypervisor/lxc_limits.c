@@ -75,7 +75,7 @@ swap_is_counted(const struct lxc_op *op)
 
 	if (root == NULL || root->unified)
 		return root != NULL && fs_exists("/proc/swaps");
-	path = xasprintf("%s/../memory.memsw.limit_in_bytes", root->path);
+	path = xasprintf("%s/memory.memsw.limit_in_bytes", root->base);
 	return fs_exists(path);
 }
 
