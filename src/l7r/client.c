@@ -44,10 +44,10 @@ answer_failed(
 }
 
 static void
-client_fail_text(struct client *c, const struct failure *f, const char *text)
+fail_text(struct client *c, int status, const struct failure *f,
+    const char *text)
 {
 	char headers[160];
-	int status = failure_status(f);
 
 	snprintf(headers, sizeof(headers),
 	    "%sX-QVD-Error: %s\r\nX-QVD-Ref: %s\r\n",
@@ -60,7 +60,7 @@ client_fail_text(struct client *c, const struct failure *f, const char *text)
 void
 client_fail(struct client *c, const struct failure *f)
 {
-	client_fail_text(c, f, f->err.msg);
+	fail_text(c, failure_status(f), f, f->err.msg);
 }
 
 void
@@ -72,7 +72,7 @@ client_fail_vm(struct client *c, const struct failure *f)
 	    "The requested virtual machine is not available: %s, retry later. "
 	    "(%s, reference %s)",
 	    f->err.msg, err_id(f->err.code), f->ref);
-	client_fail_text(c, f, text);
+	fail_text(c, 503, f, text);
 }
 
 void

@@ -83,7 +83,7 @@ connect_evict(struct connect *cn)
 {
 	struct failure f;
 
-	failure_set(&f, 503, ERR_TAKEN_OVER,
+	failure_set(&f, 0, ERR_TAKEN_OVER,
 	    "Aborted by contending session VM VM_ID: %d", cn->vm_id);
 	fail(cn, &f);
 }
@@ -101,11 +101,11 @@ fail_agent(struct connect *cn, const char *what, const struct err *err)
 		return;
 	}
 	if (err->code == ERR_TIMEOUT)
-		failure_set(&f, 503, ERR_SESSION,
+		failure_set(&f, 0, ERR_SESSION,
 		    "Unable to %s VM %d, operation timed out!", what,
 		    cn->vm_id);
 	else
-		failure_set(&f, 503, ERR_SESSION, "Unable to %s VM %d: %s",
+		failure_set(&f, 0, ERR_SESSION, "Unable to %s VM %d: %s",
 		    what, cn->vm_id, text);
 	fail(cn, &f);
 }
@@ -342,7 +342,6 @@ on_acquired(const json_t *answer, int fd, const struct err *err, void *arg)
 		closep(&fd);
 		json_decref(body);
 		failure_from_err(&f, &bad);
-		f.status = 503;
 		fail(cn, &f);
 		return;
 	}
@@ -419,7 +418,6 @@ connect_run(struct client *c)
 	    params_to_display(params, &display, &err) < 0) {
 		json_decref(params);
 		failure_from_err(&f, &err);
-		f.status = 503;
 		client_fail_vm(c, &f);
 		return;
 	}
