@@ -49,7 +49,8 @@ ONLY_IN = {
     "uv.h": ("loop",),
     "libpq-fe.h": ("db",),
     "ini.h": ("base",),
-    "llhttp.h": ("net",),
+    # The client is a blocking library without our loop, so without net/.
+    "llhttp.h": ("net", "client"),
     "wslay/wslay.h": ("net",),
     "lxc/lxccontainer.h": ("hypervisor",),
     "ostree.h": ("image",),

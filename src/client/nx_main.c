@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * qvd-client-nx: the NX protocol between descriptor 3 and the X server of
+ * $DISPLAY, by libXcomp. Started by libqvdclient (viewer.c), which relays
+ * descriptor 3 to the farm; not for people. It holds no secret.
+ */
+#include <nx/NX.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <xcb/xcb.h>
+
+#include "client/viewer.h"
+
+#define LOOP_SECONDS 60 /* libXcomp shortens it to what it needs */
+
+/* With the authority file, as libXcomp will do it. */
+static bool
+display_answers(void)
+{
+	xcb_connection_t *x = xcb_connect(NULL, NULL);
+	bool ok = xcb_connection_has_error(x) == 0;
+
+	xcb_disconnect(x);
+	return ok;
+}
+
+static int
+no_display(const char *what)
+{
+	fprintf(stderr,
+	    "Error: the X server '%s' %s; check DISPLAY and XAUTHORITY\n",
+	    getenv("DISPLAY") != NULL ? getenv("DISPLAY") : "", what);
+	return VIEWER_EXIT_DISPLAY;
+}
+
+/* Until libXcomp says that its work is over. */
+static void
+run(void)
+{
+	while (NXTransRunning(NX_FD_ANY)) {
+		struct timeval timeout = { .tv_sec = LOOP_SECONDS };
+		fd_set readable, writable;
+		int max = 0, result = 0, error = 0;
+
+		FD_ZERO(&readable);
+		FD_ZERO(&writable);
+		if (NXTransPrepare(&max, &readable, &writable, &timeout) ==
+			0 ||
+		    NXTransSelect(&result, &error, &max, &readable, &writable,
+			&timeout) == 0 ||
+		    NXTransExecute(&result, &error, &max, &readable,
+			&writable, &timeout) == 0)
+			break;
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	const char ready = VIEWER_READY;
+	char word = 0;
+
+	if (argc != 2) {
+		fputs("Error: this program is started by qvd-client\n",
+		    stderr);
+		return VIEWER_EXIT_USAGE;
+	}
+	/* The client gone, nobody needs us; and nobody may look into us. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_DUMPABLE, 0);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	signal(SIGPIPE, SIG_IGN);
+	if (!display_answers())
+		return no_display("can't be reached");
+	if (send(VIEWER_CTL_FD, &ready, 1, MSG_NOSIGNAL) != 1 ||
+	    read(VIEWER_CTL_FD, &word, 1) != 1 || word != VIEWER_GO)
+		return VIEWER_EXIT_ENDED; /* not needed after all */
+	if (NXTransCreate(VIEWER_NX_FD, NX_MODE_SERVER, argv[1]) != 1) {
+		fputs("Error: libXcomp refused to start\n", stderr);
+		return VIEWER_EXIT_NX;
+	}
+	run();
+	if (!display_answers())
+		return no_display("has gone");
+	return VIEWER_EXIT_ENDED;
+}
