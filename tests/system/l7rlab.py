@@ -154,13 +154,16 @@ class Router:
     def __exit__(self, kind, error, trace):
         self.close(check=kind is None)
 
-    def start(self):
+    def spawn(self):
         env = dict(os.environ, QVD_LOG="debug", **build.SANITIZER_ENV)
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 [build.BUILD / "src/l7r/qvd-l7r", "--conf",
                  self.dir / "node.conf"], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env=env)
+
+    def start(self):
+        self.spawn()
         eventually(lambda: self.ping() == 200, 20, "ping\n" + self.tail())
 
     def ping(self):

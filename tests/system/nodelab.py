@@ -60,7 +60,7 @@ def binary(path):
 
 
 class Node:
-    def __init__(self, cgroup_view=None, conf=""):
+    def __init__(self, cgroup_view=None, conf="", disk=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="qn", dir=BASE))
         self.dir.chmod(0o755)
         self.id = self.dir.name
@@ -69,6 +69,7 @@ class Node:
         self.log = self.dir / "log"
         self.cgroup_view = cgroup_view
         self.conf = conf
+        self.disk = disk  # mount options of a small tmpfs as data directory
         self.proc = self.sock = None
         self.next_id = 0
         self.answers = {}
@@ -77,6 +78,10 @@ class Node:
 
     def __enter__(self):
         try:
+            if self.disk:
+                self.data.mkdir()
+                run("mount", "-t", "tmpfs", "-o", self.disk, "qvd-test",
+                    self.data)
             self.prepare()
             self.start()
         except BaseException:
@@ -159,6 +164,8 @@ class Node:
             with contextlib.suppress(OSError):
                 d.rmdir()
         run("umount", "-l", self.run / "netns", check=False)
+        if self.disk:
+            run("umount", "-l", self.data, check=False)
         run("ip", "netns", "del", self.id, check=False)
         text = self.log.read_text() if self.log.exists() else ""
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -191,31 +191,48 @@ class Farm:
             else result
 
     def client(self, *args, display=None, user="alice", password="secret",
-               log=None):
+               trust=True, env=None):
         """Starts qvd-client in the farm's network, on a Display; the Popen.
-        Its output goes to <dir>/client<n>.log, in .log of the Popen."""
+        Its output goes to the file .log, its HOME is .home. It knows the
+        farm's certificate unless trust=False; password=None: gives none."""
         n = len(self.clients)
         home = self.dir / f"home{n}"
         home.mkdir(exist_ok=True)
-        secret = home / "password"
-        secret.write_text(password + "\n")
-        secret.chmod(0o600)
-        path = log or self.dir / f"client{n}.log"
-        env = dict(self.env, HOME=str(home))
-        env["XDG_CONFIG_HOME"] = str(home / "config")
+        options = ["--host", "127.0.0.1", "--port", str(self.port),
+                   "--user", user]
+        if password is not None:
+            secret = home / "password"
+            secret.write_text(password + "\n")
+            secret.chmod(0o600)
+            options += ["--password-file", str(secret)]
+        if trust:
+            options += ["--ca", str(self.data / "tls/cert.pem")]
+        env = dict(self.env, HOME=str(home), **(env or {}))
+        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
+                     "DISPLAY"):
+            env.pop(name, None)
         if display:
             env["DISPLAY"] = display.name
-        with open(path, "wb") as out:
+        path = self.dir / f"client{n}.log"
+        with path.open("wb") as out:
             client = subprocess.Popen(
-                [*self.prefix, self.programs / "qvd-client",
-                 *(str(a) for a in args), "--user", user, "--password-file",
-                 str(secret), self.address],
+                [*self.prefix, self.programs / "qvd-client", *options,
+                 *(str(a) for a in args)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env,
                 start_new_session=True)
-        client.log = pathlib.Path(path)
-        client.home = home
+        client.log, client.home = path, home
         self.clients.append(client)
         return client
+
+    def client_ends(self, *args, timeout=60, **options):
+        """Runs qvd-client to its end: (exit code, what it printed)."""
+        client = self.client(*args, **options)
+        try:
+            status = client.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the client doesn't end within {timeout} s: "
+                                 + client.log.read_text()) from None
+        return status, client.log.read_text()
 
     def connect(self, timeout=20):
         """A plain TCP socket to the clients' port, made in the farm's
