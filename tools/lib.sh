@@ -54,10 +54,12 @@ build_asan() {
 	    --sysconfdir=/etc --localstatedir=/var
 }
 
-# link_programs DIR: all programs of a build side by side in DIR/bin, as they
-# find each other. Hard links, because they ask /proc/self/exe where they are.
+# link_programs DIR: all programs of a build, and the library that they look
+# for beside themselves, in DIR/bin. Hard links, because programs ask
+# /proc/self/exe where the others are.
 link_programs() {
 	mkdir -p "$1/bin"
-	find "$1/src" -mindepth 2 -maxdepth 2 -type f -perm -100 \
-	    -name 'qvd*' -exec ln -f -t "$1/bin" {} +
+	find "$1/src" -mindepth 2 -maxdepth 2 \( -type f -perm -100 \
+	    -name 'qvd*' -o ! -type d -name 'lib*.so*' ! -name '*.symbols' \) \
+	    -exec cp -alf -t "$1/bin" {} +
 }
