@@ -234,6 +234,12 @@ confine_add(struct confine *c, int64_t vm_id, const char *address,
 	return r;
 }
 
+bool
+confine_has(const struct confine *c, int64_t vm_id)
+{
+	return map_get(&c->ports, (uint64_t)vm_id) != NULL;
+}
+
 int
 confine_del(
     struct confine *c, int64_t vm_id, bool *ret_removed, struct err *err)

@@ -59,6 +59,7 @@ int confine_setup(
  * for an address that another VM has. */
 int confine_add(struct confine *confine, int64_t vm_id, const char *address,
     struct err *err);
+bool confine_has(const struct confine *confine, int64_t vm_id);
 /* Success if there was none; ret_removed (may be NULL) tells. */
 int confine_del(
     struct confine *confine, int64_t vm_id, bool *ret_removed, struct err *err);

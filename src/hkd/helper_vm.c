@@ -146,19 +146,25 @@ add_elements(struct job *job, struct err *err)
 }
 
 static void
+forget_elements(struct job *job)
+{
+	struct err err = { 0 };
+
+	if (confine_del(job->helper->confine, job->vm_id, NULL, &err) < 0)
+		log_err(LOG_LEVEL_ERROR, &err, "undo a start");
+}
+
+static void
 on_undone(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct job *job = arg;
-	struct err more = { 0 };
 
 	close_extra(fd);
-	if (err != NULL) {
-		/* Main will see it again when it cleans the VM. */
-		log_err(LOG_LEVEL_ERROR, err, "undo the start");
-	} else if (confine_del(job->helper->confine, job->vm_id, NULL,
-		       &more) < 0) {
-		log_err(LOG_LEVEL_ERROR, &more, "undo the start");
-	}
+	/* Main will see it again when it cleans the VM. */
+	if (err != NULL)
+		log_err(LOG_LEVEL_ERROR, err, "undo a start");
+	else
+		forget_elements(job);
 	job_fail(job, &job->err);
 }
 
@@ -177,6 +183,12 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	else
 		err_set(&job->err, ERR_CANCELLED,
 		    "start VM %lld: cancelled", (long long)job->vm_id);
+	if (job->err.code == ERR_CONFLICT) {
+		/* Nothing was started: what is there is an earlier run. */
+		forget_elements(job);
+		job_fail(job, &job->err);
+		return;
+	}
 	job_op(job, "vm.clean", CLEAN_MS, on_undone);
 }
 
@@ -188,6 +200,10 @@ run_start(struct job *job)
 
 	if (job->cancelled)
 		r = err_set(&err, ERR_CANCELLED, "cancelled");
+	else if (confine_has(job->helper->confine, job->vm_id))
+		r = err_set(&err, ERR_CONFLICT,
+		    "it is running on this node, or its last run has not "
+		    "been cleaned");
 	else
 		r = add_elements(job, &err);
 	if (r < 0) {
