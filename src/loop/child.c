@@ -12,17 +12,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/list.h"
 #include "base/mem.h"
 #include "base/proc.h"
-#include "loop/loop_priv.h"
 
 #define KILL_AFTER_MS 2000 /* from TERM to KILL */
 
 struct child {
 	struct loop *loop;
-	struct list orphan; /* on loop->orphans after child_free() */
-	struct watch watch; /* the pidfd is readable when it has ended */
+	struct loop_orphan orphan; /* after child_free() */
+	struct watch watch;        /* the pidfd is readable when it has ended */
 	struct timer timer;
 	pid_t pid;
 	int pidfd;
@@ -122,7 +120,7 @@ child_destroy(struct child *child)
 	watch_done(&child->watch);
 	timer_done(&child->timer);
 	closep(&child->pidfd);
-	list_del(&child->orphan);
+	list_del(&child->orphan.link);
 	free(child);
 }
 
@@ -175,8 +173,7 @@ on_deadline(void *arg)
 
 /* Waits until the program runs or the child has failed to start it. */
 static int
-wait_started(
-    const struct child_spec *spec, pid_t pid, int fd, struct err *err)
+wait_started(const struct child_spec *spec, pid_t pid, int fd, struct err *err)
 {
 	struct start_error e;
 	ssize_t n;
@@ -274,7 +271,7 @@ child_spawn(struct loop *loop, const struct child_spec *spec, child_cb cb,
 	child->keep_group = spec->keep_group;
 	child->cb = cb;
 	child->arg = arg;
-	list_init(&child->orphan);
+	list_init(&child->orphan.link);
 	timer_init(&child->timer, loop, on_deadline, child);
 	watch_init(&child->watch, loop, pidfd, on_exit_event, child);
 	watch_set(&child->watch, WATCH_READ);
@@ -296,6 +293,18 @@ child_kill(struct child *child, int signum)
 		kill(-child->pid, signum);
 }
 
+/* The loop goes before the kernel has told of the child's end. */
+static void
+reap_orphan(struct loop_orphan *o)
+{
+	struct child *child = container_of(o, struct child, orphan);
+
+	while (child->pid > 0 && waitpid(child->pid, NULL, 0) < 0 &&
+	       errno == EINTR)
+		;
+	child_destroy(child);
+}
+
 void
 child_free(struct child *child)
 {
@@ -305,26 +314,12 @@ child_free(struct child *child)
 	child->keep_group = false;
 	kill(-child->pid, SIGKILL);
 	timer_stop(&child->timer);
-	list_move(&child->loop->orphans, &child->orphan);
-}
-
-void
-child_reap_orphans(struct loop *loop)
-{
-	struct child *child;
-
-	LIST_EACH (&loop->orphans, child, struct child, orphan) {
-		if (child->pid > 0)
-			while (waitpid(child->pid, NULL, 0) < 0 &&
-			    errno == EINTR)
-				;
-		child_destroy(child);
-	}
+	child->orphan.end = reap_orphan;
+	loop_orphan_add(child->loop, &child->orphan);
 }
 
 int
-child_status_err(
-    const char *name, int status, bool timed_out, struct err *err)
+child_status_err(const char *name, int status, bool timed_out, struct err *err)
 {
 	if (timed_out)
 		return err_set(

@@ -20,27 +20,27 @@
 struct child;
 
 struct child_spec {
-	const char *path;	  /* absolute */
-	const char *const *argv;  /* NULL-ended */
-	const char *const *envp;  /* NULL-ended; NULL: only PATH and QVD_LOG */
-	const char *cwd;	  /* NULL: "/" */
-	int fds[CHILD_FDS_MAX];	  /* become 0..n-1; -1: /dev/null. Stay the
-				   * caller's. stderr (2) is inherited if
-				   * n_fds <= 2 */
+	const char *path;        /* absolute */
+	const char *const *argv; /* NULL-ended */
+	const char *const *envp; /* NULL-ended; NULL: only PATH and QVD_LOG */
+	const char *cwd;         /* NULL: "/" */
+	int fds[CHILD_FDS_MAX];  /* become 0..n-1; -1: /dev/null. Stay the
+				  * caller's. stderr (2) is inherited if
+				  * n_fds <= 2 */
 	int n_fds;
-	int64_t deadline_ms;	  /* 0: none. TERM, then KILL 2 s later */
-	uid_t uid;		  /* with set_user: drop to these */
+	int64_t deadline_ms; /* 0: none. TERM, then KILL 2 s later */
+	uid_t uid;           /* with set_user: drop to these */
 	gid_t gid;
 	bool set_user;
-	int parent_death_signal;  /* 0: none */
-	bool new_session;	  /* setsid() instead of setpgid() */
-	bool keep_group;	  /* the rest of the group outlives it */
+	int parent_death_signal; /* 0: none */
+	bool new_session;        /* setsid() instead of setpgid() */
+	bool keep_group;         /* the rest of the group outlives it */
 };
 
 /* status: as of waitpid; timed_out: the deadline killed it. The child is
  * freed after the callback returns. */
-typedef void (*child_cb)(struct child *child, int status, bool timed_out,
-    void *arg);
+typedef void (*child_cb)(
+    struct child *child, int status, bool timed_out, void *arg);
 
 /* Returns when the program runs (exec succeeded), or with the error. */
 struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
@@ -52,7 +52,7 @@ void child_kill(struct child *child, int signum); /* the whole group */
 void child_free(struct child *child);
 /* Fills *err with what a status means, "name: exited with 3" and so on;
  * returns 0 for a clean exit. */
-int child_status_err(const char *name, int status, bool timed_out,
-    struct err *err);
+int child_status_err(
+    const char *name, int status, bool timed_out, struct err *err);
 
 #endif

@@ -114,24 +114,39 @@ loop_stop(struct loop *loop)
 void
 loop_free(struct loop *loop)
 {
+	struct loop_orphan *o;
 	int r, i;
 
 	if (loop == NULL)
 		return;
 	while (loop->n_deferred > 0)
 		run_deferred(loop);
-	child_reap_orphans(loop);
+	while (
+	    (o = list_first(&loop->orphans, struct loop_orphan, link)) != NULL)
+		o->end(o);
+	while (loop->n_deferred > 0)
+		run_deferred(loop);
+	while (loop->n_works > 0)
+		uv_run(&loop->uv, UV_RUN_ONCE);
 	uv_close((uv_handle_t *)&loop->check, NULL);
 	uv_close((uv_handle_t *)&loop->idle, NULL);
 	/* A few turns without blocking give back the handles that are done. */
 	for (i = 0; i < 8 && uv_loop_alive(&loop->uv); i++)
 		uv_run(&loop->uv, UV_RUN_NOWAIT);
+	while (loop->n_deferred > 0)
+		run_deferred(loop);
 	r = uv_loop_close(&loop->uv);
 	assert(r == 0 && "an object on the loop is not done");
 	(void)r;
 	free(loop->deferred);
 	free(loop->running);
 	free(loop);
+}
+
+void
+loop_orphan_add(struct loop *loop, struct loop_orphan *o)
+{
+	list_add(&loop->orphans, &o->link);
 }
 
 int64_t
@@ -154,11 +169,50 @@ loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg)
 	loop->deferred[loop->n_deferred++] = (struct deferred){ fn, arg };
 }
 
+struct work {
+	uv_work_t uv; /* first: uv hands back this address */
+	struct loop *loop;
+	void (*work)(void *arg);
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void
+on_work(uv_work_t *uv)
+{
+	struct work *w = (struct work *)uv;
+
+	w->work(w->arg);
+}
+
+static void
+on_worked(uv_work_t *uv, int status)
+{
+	struct work *w = (struct work *)uv;
+
+	w->loop->n_works--;
+	w->done(w->arg);
+	free(w);
+}
+
+void
+loop_work(struct loop *loop, void (*work)(void *arg), void (*done)(void *arg),
+    void *arg)
+{
+	struct work *w = new0(struct work);
+
+	w->loop = loop;
+	w->work = work;
+	w->done = done;
+	w->arg = arg;
+	loop->n_works++;
+	must(uv_queue_work(&loop->uv, &w->uv, on_work, on_worked), "work");
+}
+
 /* Timers */
 
 void
-timer_init(
-    struct timer *t, struct loop *loop, void (*cb)(void *), void *arg)
+timer_init(struct timer *t, struct loop *loop, void (*cb)(void *), void *arg)
 {
 	*t = (struct timer){ .loop = loop, .cb = cb, .arg = arg };
 }
@@ -198,7 +252,7 @@ bool
 timer_active(const struct timer *t)
 {
 	return t->handle != NULL &&
-	    uv_is_active((const uv_handle_t *)&t->handle->uv);
+	       uv_is_active((const uv_handle_t *)&t->handle->uv);
 }
 
 void

@@ -7,7 +7,6 @@
 
 #include <uv.h>
 
-#include "base/list.h"
 #include "loop/loop.h"
 
 struct deferred {
@@ -18,14 +17,12 @@ struct deferred {
 struct loop {
 	uv_loop_t uv;
 	uv_check_t check; /* end of turn: runs the deferred work */
-	uv_idle_t idle;	  /* active while there is any, so poll won't block */
+	uv_idle_t idle;   /* active while there is any, so poll won't block */
 	struct deferred *deferred, *running;
 	size_t n_deferred, cap_deferred, cap_running;
-	struct list orphans; /* killed children not yet reaped (child.c) */
+	struct list orphans; /* struct loop_orphan */
+	int n_works;         /* given to the pool, not yet done */
 	bool in_run;
 };
-
-/* Reaps, blocking, what child_free() has killed. */
-void child_reap_orphans(struct loop *loop);
 
 #endif

@@ -101,10 +101,9 @@ http_query_parse(const char *text, size_t len, struct arena *arena,
 		p = &params.v[params.n++];
 		p->name = http_decode(arena, text,
 		    (size_t)((eq == NULL ? amp : eq) - text), true);
-		p->value = eq == NULL ?
-		    "" :
-		    http_decode(
-			arena, eq + 1, (size_t)(amp - eq - 1), true);
+		p->value = eq == NULL ? ""
+				      : http_decode(arena, eq + 1,
+					    (size_t)(amp - eq - 1), true);
 		if (p->name == NULL || p->value == NULL)
 			return err_set(err, ERR_INVALID,
 			    "a parameter in the URL is malformed");

@@ -96,8 +96,8 @@ protocol_error(struct http_client *c, const struct err *why)
 {
 	struct err err = { 0 };
 
-	err_set(&err, ERR_PROTOCOL, "the answer isn't proper HTTP: %s",
-	    why->msg);
+	err_set(
+	    &err, ERR_PROTOCOL, "the answer isn't proper HTTP: %s", why->msg);
 	fail(c, &err);
 }
 
@@ -190,7 +190,7 @@ settle_body(struct http_client *c)
 	if (c->head_only || m->status == 204 || m->status == 304)
 		m->body = HTTP_BODY_NONE;
 	else if (m->body == HTTP_BODY_NONE &&
-	    http_header(&m->headers, "Content-Length") == NULL)
+		 http_header(&m->headers, "Content-Length") == NULL)
 		m->body = HTTP_BODY_TO_END;
 	m->complete = m->body == HTTP_BODY_NONE;
 }
@@ -309,8 +309,8 @@ on_eof(struct http_client *c)
 	}
 	err_set(&err, ERR_UNAVAILABLE,
 	    c->busy ? "the other side closed the connection before it "
-		      "answered" :
-		      "the other side has closed the connection");
+		      "answered"
+		    : "the other side has closed the connection");
 	fail(c, &err);
 }
 
@@ -358,8 +358,7 @@ write_request(struct http_client *c, const struct http_client_request *req)
 
 	buf_init(&head, SIZE_MAX / 4);
 	buf_printf(&head, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s",
-	    req->method, req->target,
-	    req->headers == NULL ? "" : req->headers);
+	    req->method, req->target, req->headers == NULL ? "" : req->headers);
 	if (req->upgrade != NULL)
 		buf_printf(&head, "Connection: Upgrade\r\nUpgrade: %s\r\n",
 		    req->upgrade);

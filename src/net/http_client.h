@@ -32,8 +32,8 @@ struct http_client_handlers {
 	void (*on_response)(const struct http_response *res, void *arg);
 	/* 101: the stream is the callee's, early bytes are its input; the
 	 * client is gone. */
-	void (*on_upgrade)(struct io *io, const struct http_params *headers,
-	    void *arg);
+	void (*on_upgrade)(
+	    struct io *io, const struct http_params *headers, void *arg);
 	void (*on_error)(const struct err *err, void *arg);
 };
 
@@ -42,11 +42,11 @@ void http_client_free(struct http_client *c);
 
 struct http_client_request {
 	const char *method;
-	const char *target; /* encoded path and query */
+	const char *target;  /* encoded path and query */
 	const char *upgrade; /* protocol name, NULL: none */
 	const char *headers; /* further lines, or NULL */
 	const json_t *json;  /* body, or NULL */
-	bool stream;	     /* body by on_chunk, on_response at its end */
+	bool stream;         /* body by on_chunk, on_response at its end */
 	int64_t timeout_ms;  /* for the final answer's head; 0: none */
 	size_t body_max;     /* 0: 1 MiB */
 };

@@ -11,9 +11,9 @@
 #include "net/http_server.h"
 
 enum http_conn_state {
-	HTTP_CONN_IDLE,	     /* between requests */
-	HTTP_CONN_HEAD,	     /* a request has begun */
-	HTTP_CONN_BODY,	     /* its head is there */
+	HTTP_CONN_IDLE,      /* between requests */
+	HTTP_CONN_HEAD,      /* a request has begun */
+	HTTP_CONN_BODY,      /* its head is there */
 	HTTP_CONN_ANSWERING, /* the handler's turn */
 	HTTP_CONN_STREAMING, /* between http_respond_begin() and _end() */
 	HTTP_CONN_CLOSING,   /* answered; closes at the end of the turn */
@@ -28,8 +28,8 @@ struct http_conn {
 	void *arg;
 	enum http_conn_state state;
 	bool handshaking;
-	bool finishing;	  /* answered; goes on at the end of the turn */
-	bool early;	  /* bytes came before the answer */
+	bool finishing;   /* answered; goes on at the end of the turn */
+	bool early;       /* bytes came before the answer */
 	bool close_after; /* the answer that comes */
 	bool http10;
 	bool head_only;

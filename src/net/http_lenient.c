@@ -113,8 +113,7 @@ header_line(struct line *l, const char **pos, const char *end, struct buf *out,
 		}
 		buf_append(out, " ", 1);
 		buf_append(out, l->text, l->len);
-		if (*pos == end || !is_space(**pos) ||
-		    !next_line(pos, end, l))
+		if (*pos == end || !is_space(**pos) || !next_line(pos, end, l))
 			break;
 	}
 	buf_append(out, "\r\n", 2);

@@ -150,11 +150,31 @@ check_text(const char *text, size_t len, struct err *err)
 			    err, ERR_INVALID, "a line has a stray CR");
 		if ((c < 0x20 && c != '\r' && c != '\n' && c != '\t') ||
 		    c == 0x7f)
-			return err_set(
-			    err, ERR_INVALID, "the head has control characters");
+			return err_set(err, ERR_INVALID,
+			    "the head has control characters");
 		if ((c == ' ' || c == '\t') && i > 0 && text[i - 1] == '\n')
 			return err_set(
 			    err, ERR_INVALID, "a header line is folded");
+	}
+	return 0;
+}
+
+/* Each line after the first is a name, made of the characters that names are
+ * made of, directly followed by a colon. */
+static int
+check_names(const char *text, size_t len, struct err *err)
+{
+	const char *end = text + len, *p = text, *name;
+
+	while (
+	    (p = memchr(p, '\n', (size_t)(end - p))) != NULL && end - ++p > 2) {
+		for (name = p;
+		     isalnum((unsigned char)*p) ||
+		     (*p != '\0' && strchr("!#$%&'*+-.^_`|~", *p) != NULL);)
+			p++;
+		if (p == name || *p != ':')
+			return err_set(
+			    err, ERR_INVALID, "malformed header line");
 	}
 	return 0;
 }
@@ -196,8 +216,7 @@ check_framing(struct http_msg *m, struct err *err)
 			m->upgrade |= http_has_word(h->value, "upgrade");
 		}
 	}
-	if (lengths > 1 || codings > 1 || hosts > 1 ||
-	    lengths + codings > 1)
+	if (lengths > 1 || codings > 1 || hosts > 1 || lengths + codings > 1)
 		return err_set(err, ERR_INVALID,
 		    "Content-Length, Transfer-Encoding or Host is given "
 		    "twice, or the first two together");
@@ -236,8 +255,9 @@ http_msg_head(struct http_msg *m, llhttp_type_t type, struct arena *arena,
 	void *arg = m->arg;
 	enum llhttp_errno e;
 
-	*m = (struct http_msg){ .arena = arena, .on_body = on_body, .arg = arg };
-	if (check_text(text, len, err) < 0)
+	*m =
+	    (struct http_msg){ .arena = arena, .on_body = on_body, .arg = arg };
+	if (check_text(text, len, err) < 0 || check_names(text, len, err) < 0)
 		return 400;
 	m->headers.v =
 	    arena_alloc(arena, HTTP_PARAMS_MAX * sizeof(*m->headers.v));
@@ -249,8 +269,8 @@ http_msg_head(struct http_msg *m, llhttp_type_t type, struct arena *arena,
 	m->parser.data = m;
 	e = llhttp_execute(&m->parser, text, len);
 	if (e != HPE_PAUSED)
-		return head_status(m, e == HPE_OK ? HPE_INVALID_EOF_STATE : e,
-		    err);
+		return head_status(
+		    m, e == HPE_OK ? HPE_INVALID_EOF_STATE : e, err);
 	if (m->parser.http_major != 1 || m->parser.http_minor > 1)
 		return head_status(m, HPE_INVALID_VERSION, err);
 	m->minor0 = m->parser.http_minor == 0;
@@ -262,8 +282,8 @@ http_msg_head(struct http_msg *m, llhttp_type_t type, struct arena *arena,
 }
 
 static int
-body_length(struct http_msg *m, const char *data, size_t len,
-    size_t *ret_used, struct err *err)
+body_length(struct http_msg *m, const char *data, size_t len, size_t *ret_used,
+    struct err *err)
 {
 	if (len > m->body_left)
 		len = (size_t)m->body_left;
@@ -278,16 +298,15 @@ body_length(struct http_msg *m, const char *data, size_t len,
 }
 
 static int
-body_chunked(struct http_msg *m, const char *data, size_t len,
-    size_t *ret_used, struct err *err)
+body_chunked(struct http_msg *m, const char *data, size_t len, size_t *ret_used,
+    struct err *err)
 {
 	enum llhttp_errno e;
 
 	llhttp_resume(&m->parser);
 	e = llhttp_execute(&m->parser, data, len);
 	if (e == HPE_PAUSED && m->complete) {
-		*ret_used =
-		    (size_t)(llhttp_get_error_pos(&m->parser) - data);
+		*ret_used = (size_t)(llhttp_get_error_pos(&m->parser) - data);
 		return 0;
 	}
 	if (m->refused || m->chunk_bytes > CHUNK_OVERHEAD_MAX) {

@@ -26,9 +26,9 @@ struct http_msg {
 	struct http_params headers;
 	const char *method; /* requests */
 	const char *target;
-	int status; /* answers */
-	bool minor0; /* HTTP/1.0 */
-	bool close;  /* the peer wants to close after this message */
+	int status;   /* answers */
+	bool minor0;  /* HTTP/1.0 */
+	bool close;   /* the peer wants to close after this message */
 	bool upgrade; /* Connection has the word "upgrade" */
 	enum http_body body;
 	uint64_t body_left; /* HTTP_BODY_LENGTH */
@@ -36,7 +36,7 @@ struct http_msg {
 	/* Gets the body; false: too much. */
 	bool (*on_body)(const void *data, size_t len, void *arg);
 	void *arg;
-	bool refused;	    /* on_body said no */
+	bool refused;       /* on_body said no */
 	size_t chunk_bytes; /* since the last content, limited */
 	const char *name;   /* the header whose value is coming */
 };
@@ -61,8 +61,7 @@ int http_lenient_head(
 
 /* Decodes %XX into the arena; plus: '+' is a space. NULL: malformed, NUL, or
  * no room. */
-char *http_decode(
-    struct arena *arena, const char *text, size_t len, bool plus);
+char *http_decode(struct arena *arena, const char *text, size_t len, bool plus);
 /* True if a comma-separated header value has the word, without case. */
 bool http_has_word(const char *value, const char *word);
 

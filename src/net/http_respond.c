@@ -54,8 +54,8 @@ http_respond(struct http_conn *conn, int status, const char *headers,
 	if (!may_answer(conn))
 		return;
 	if (has_body(status))
-		snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n",
-		    len);
+		snprintf(
+		    framing, sizeof(framing), "Content-Length: %zu\r\n", len);
 	write_head(conn, status, headers, content_type, framing);
 	if (has_body(status) && !conn->head_only)
 		io_write(conn->io, body, len);
@@ -77,8 +77,7 @@ void
 http_respond_json(struct http_conn *conn, int status, json_t *value)
 {
 	_cleanup_(freep)
-	char *text = conn->conf.lenient ? json_pretty(value) :
-					  json_text(value);
+	char *text = conn->conf.lenient ? json_pretty(value) : json_text(value);
 
 	http_respond(
 	    conn, status, NULL, "application/json", text, strlen(text));

@@ -74,7 +74,7 @@ static void
 end(struct http_conn *conn, bool graceful)
 {
 	bool open = conn->state == HTTP_CONN_ANSWERING ||
-	    conn->state == HTTP_CONN_STREAMING;
+		    conn->state == HTTP_CONN_STREAMING;
 	struct io *io = conn->io;
 
 	if (conn->state == HTTP_CONN_GONE)
@@ -174,8 +174,8 @@ parse_target(struct http_conn *conn, const char *target, struct err *err)
 }
 
 static int
-parse_head(struct http_conn *conn, const char *text, size_t len,
-    struct err *err)
+parse_head(
+    struct http_conn *conn, const char *text, size_t len, struct err *err)
 {
 	struct http_msg *m = &conn->msg;
 	struct buf plain;
@@ -193,8 +193,8 @@ parse_head(struct http_conn *conn, const char *text, size_t len,
 			    buf_head(&plain), plain.len, err);
 		buf_done_secret(&plain);
 	} else {
-		status = http_msg_head(
-		    m, HTTP_REQUEST, conn->arena, text, len, err);
+		status =
+		    http_msg_head(m, HTTP_REQUEST, conn->arena, text, len, err);
 	}
 	if (status != 0)
 		return status;
@@ -237,8 +237,8 @@ begin_body(struct http_conn *conn, bool body_is_there, struct err *err)
 	}
 	buf_init(&conn->body, conn->conf.body_max);
 	if (expect != NULL && !body_is_there && !m->minor0)
-		io_write(conn->io, EXPECT_CONTINUE,
-		    sizeof(EXPECT_CONTINUE) - 1);
+		io_write(
+		    conn->io, EXPECT_CONTINUE, sizeof(EXPECT_CONTINUE) - 1);
 	return 0;
 }
 
@@ -250,7 +250,7 @@ skip_blank(struct http_conn *conn)
 	const char *in = io_input(conn->io, &len);
 
 	while (n < len && (in[n] == '\n' || in[n] == '\r') &&
-	    !(in[n] == '\r' && n + 1 < len && in[n + 1] != '\n'))
+	       !(in[n] == '\r' && n + 1 < len && in[n + 1] != '\n'))
 		n++;
 	if (n == len && n > 0 && in[n - 1] == '\r')
 		n--; /* perhaps half of a line end */
@@ -283,8 +283,8 @@ step_head(struct http_conn *conn)
 		return false;
 	}
 	head = http_head_end(in, len, &conn->scanned);
-	if (head == 0 ? len >= conn->conf.head_max :
-			head > conn->conf.head_max) {
+	if (head == 0 ? len >= conn->conf.head_max
+		      : head > conn->conf.head_max) {
 		refuse(conn, 431, "The head of the request is too long.");
 		return false;
 	}
@@ -369,8 +369,7 @@ http_conn_answered(struct http_conn *conn)
 
 	io_input(conn->io, &len);
 	conn->early = len > 0 && !conn->conf.tolerate_early;
-	conn->state =
-	    conn->close_after ? HTTP_CONN_CLOSING : HTTP_CONN_IDLE;
+	conn->state = conn->close_after ? HTTP_CONN_CLOSING : HTTP_CONN_IDLE;
 	if (conn->state == HTTP_CONN_IDLE)
 		io_set_timeout(conn->io, conn->conf.idle_timeout_ms);
 	/* The handler may still be on the stack, with the request in hand. */
@@ -462,9 +461,9 @@ http_conn_new(struct io *io, const struct http_server_conf *conf,
 	conn->state = HTTP_CONN_IDLE;
 	conn->handshaking = ssl != NULL && !SSL_is_init_finished(ssl);
 	/* A whole head must fit, and what else comes is held back there. */
-	io_set_read_limit(io, conf->head_max < IO_READ_LIMIT ?
-		IO_READ_LIMIT :
-		conf->head_max + IO_READ_LIMIT);
+	io_set_read_limit(io, conf->head_max < IO_READ_LIMIT
+				  ? IO_READ_LIMIT
+				  : conf->head_max + IO_READ_LIMIT);
 	if (conn->handshaking)
 		io_set_deadline(io, conf->header_timeout_ms);
 	else

@@ -16,11 +16,11 @@
 #include "net/io.h"
 
 struct http_server_conf {
-	size_t head_max;	   /* request line and headers; 16384 */
-	size_t body_max;	   /* 0: no body allowed */
+	size_t head_max;           /* request line and headers; 16384 */
+	size_t body_max;           /* 0: no body allowed */
 	int64_t header_timeout_ms; /* from first byte to end of head; 10 s */
 	int64_t body_timeout_ms;
-	int64_t idle_timeout_ms;   /* between requests; 60 s */
+	int64_t idle_timeout_ms; /* between requests; 60 s */
 	bool lenient; /* the client port: bare LF, no Host, spaces in the URL,
 		       * 'Connection: Upgrade' by exact words; any version
 		       * but HTTP/1.1 is answered 505; errors are text */
@@ -42,8 +42,8 @@ struct http_request {
 
 struct http_handlers {
 	/* A whole request is there. Answer now or later, exactly once. */
-	void (*on_request)(struct http_conn *conn, struct http_request *req,
-	    void *arg);
+	void (*on_request)(
+	    struct http_conn *conn, struct http_request *req, void *arg);
 	/* The peer went away while its request was open (may be NULL): stop
 	 * the work. No answer is possible any more. */
 	void (*on_abort)(struct http_conn *conn, void *arg);
@@ -60,8 +60,9 @@ void http_conn_free(struct http_conn *conn);
 struct io *http_conn_io(struct http_conn *conn);
 void *http_conn_arg(struct http_conn *conn);
 
-/* Answers; the request is gone after the turn that completes one. headers: "Name: value\r\n" lines or NULL; the rest (length,
- * content type) is added. body is copied. close: no further request. */
+/* Answers; the request is gone after the turn that completes one. headers:
+ * "Name: value\r\n" lines or NULL; the rest (length, content type) is added.
+ * body is copied. close: no further request. */
 void http_respond(struct http_conn *conn, int status, const char *headers,
     const char *content_type, const void *body, size_t len);
 void http_respond_text(struct http_conn *conn, int status, const char *text);
@@ -70,12 +71,12 @@ void http_respond_json(struct http_conn *conn, int status, json_t *value);
 /* {"error": {"id", "message"}} with the err's status. */
 void http_respond_err(struct http_conn *conn, const struct err *err);
 /* An interim answer (102) with header lines. */
-void http_respond_interim(struct http_conn *conn, int status,
-    const char *headers);
+void http_respond_interim(
+    struct http_conn *conn, int status, const char *headers);
 /* A chunked answer of unknown length (event streams). send false: the peer
  * reads too slowly and more than 1 MiB is queued; close it. */
-void http_respond_begin(struct http_conn *conn, int status,
-    const char *headers, const char *content_type);
+void http_respond_begin(struct http_conn *conn, int status, const char *headers,
+    const char *content_type);
 bool http_respond_chunk(struct http_conn *conn, const void *data, size_t len);
 void http_respond_end(struct http_conn *conn);
 /* After the current answer, close instead of waiting for a request. */

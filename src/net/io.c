@@ -13,8 +13,8 @@
 #include "net/io_priv.h"
 
 #define CONNECT_RETRY_MS 20 /* unix sockets: the backlog is full */
-#define CONNECT_RETRIES	 250
-#define DRAIN_READS	 16 /* after a failed write */
+#define CONNECT_RETRIES  250
+#define DRAIN_READS      16 /* after a failed write */
 
 struct io_scratch io_scratch;
 
@@ -41,6 +41,7 @@ io_alloc(struct loop *loop, int fd, io_cb cb, void *arg)
 	io->arg = arg;
 	io->read_limit = IO_READ_LIMIT;
 	io->progress_at = loop_now_ms(loop);
+	list_init(&io->orphan.link);
 	buf_init(&io->in, SIZE_MAX / 4);
 	buf_init(&io->out, SIZE_MAX / 4);
 	timer_init(&io->timer, loop, on_timer, io);
@@ -86,6 +87,7 @@ io_free(struct io *io)
 		return;
 	io->freed = true;
 	io->cb = NULL;
+	list_del(&io->orphan.link);
 	free_retry(io);
 	watch_done(&io->watch);
 	timer_done(&io->timer);
@@ -131,9 +133,8 @@ io_update(struct io *io)
 		events = io->retry != NULL ? 0 : WATCH_WRITE;
 	} else {
 		if (!io->eof &&
-		    (handshaking ||
-			(io_read_room(io) > 0 &&
-			    !(io->tls != NULL && io->tls->more))))
+		    (handshaking || (io_read_room(io) > 0 &&
+					!(io->tls != NULL && io->tls->more))))
 			events |= WATCH_READ;
 		if (io->blocked)
 			events |= WATCH_WRITE;
@@ -354,8 +355,8 @@ io_receive(struct io *io, char *data, size_t size, size_t *ret_n)
 	ssize_t n;
 
 	do {
-		n = io->is_pipe ? read(io->fd, data, size) :
-				  recv(io->fd, data, size, 0);
+		n = io->is_pipe ? read(io->fd, data, size)
+				: recv(io->fd, data, size, 0);
 		if (n < 0 && errno == ENOTSOCK && !io->is_pipe) {
 			io->is_pipe = true;
 			errno = EINTR;

@@ -29,14 +29,14 @@ enum io_event {
 	IO_SECURED,   /* TLS handshake done */
 	IO_DATA,      /* input is there: io_input() */
 	IO_LOWAT,     /* output queue fell to the low watermark or below */
-	IO_EOF,	      /* the peer sends no more (output may go on) */
+	IO_EOF,       /* the peer sends no more (output may go on) */
 	IO_TIMEOUT,   /* io_set_timeout() ran out; nothing else happened */
 	IO_ERROR,     /* io_error() says why; only io_free() is left */
 };
 typedef void (*io_cb)(struct io *io, enum io_event event, void *arg);
 
-#define IO_READ_LIMIT	(64 * 1024)  /* default input buffer limit */
-#define IO_LOWAT_BYTES	(16 * 1024)
+#define IO_READ_LIMIT  (64 * 1024) /* default input buffer limit */
+#define IO_LOWAT_BYTES (16 * 1024)
 
 /* Takes an already connected, non-blocking stream socket. Reading starts. */
 struct io *io_new(struct loop *loop, int fd, io_cb cb, void *arg);

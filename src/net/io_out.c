@@ -8,7 +8,7 @@
 #include "net/io_priv.h"
 
 #define CLOSE_MS  10000 /* for the queue and the peer's end together */
-#define LINGER_MS 2000	/* for the peer to see our end */
+#define LINGER_MS 2000  /* for the peer to see our end */
 
 ssize_t
 io_transmit(struct io *io, const char *data, size_t n)
@@ -18,9 +18,9 @@ io_transmit(struct io *io, const char *data, size_t n)
 
 	io->blocked = false;
 	while (done < n) {
-		r = io->is_pipe ? write(io->fd, data + done, n - done) :
-				  send(io->fd, data + done, n - done,
-				      MSG_NOSIGNAL);
+		r = io->is_pipe
+			? write(io->fd, data + done, n - done)
+			: send(io->fd, data + done, n - done, MSG_NOSIGNAL);
 		if (r < 0 && errno == ENOTSOCK && !io->is_pipe) {
 			io->is_pipe = true;
 			continue;
@@ -165,8 +165,8 @@ void
 io_write_now(struct io *io, const char *data, size_t n)
 {
 	bool ready = !io->connecting && !io->blocked && io->out.len == 0 &&
-	    (io->tls == NULL ||
-		(!io->tls->handshaking && io->tls->out.len == 0));
+		     (io->tls == NULL ||
+			 (!io->tls->handshaking && io->tls->out.len == 0));
 	ssize_t r;
 
 	if (!ready || io->broken || io->shutdown_wanted) {
@@ -203,6 +203,12 @@ io_shutdown(struct io *io)
 	defer_flush(io);
 }
 
+static void
+end_orphan(struct loop_orphan *o)
+{
+	io_free(container_of(o, struct io, orphan));
+}
+
 void
 io_close(struct io *io)
 {
@@ -214,6 +220,10 @@ io_close(struct io *io)
 		return;
 	}
 	io->cb = NULL;
+	if (!io->closing) {
+		io->orphan.end = end_orphan;
+		loop_orphan_add(io->loop, &io->orphan);
+	}
 	io->closing = true;
 	io->paused = false;
 	io->fresh_len = 0;

@@ -22,9 +22,9 @@
 #define IO_GATHER (IO_CHUNK + 32 * 1024)
 
 struct io_scratch {
-	char plain[IO_CHUNK];	 /* just read, before the owner sees it */
-	char cipher[IO_CHUNK];	 /* just received, before decryption */
-	char gather[IO_GATHER];	 /* just encrypted, before it is sent */
+	char plain[IO_CHUNK];   /* just read, before the owner sees it */
+	char cipher[IO_CHUNK];  /* just received, before decryption */
+	char gather[IO_GATHER]; /* just encrypted, before it is sent */
 	size_t gather_len;
 };
 extern struct io_scratch io_scratch;
@@ -51,15 +51,16 @@ struct io {
 	int64_t timeout_ms;
 	int64_t deadline_at; /* loop time; 0: none */
 	int64_t progress_at;
-	struct buf in; /* what the owner hasn't consumed */
-	struct buf out; /* what wasn't sent (or encrypted) yet */
+	struct buf in;     /* what the owner hasn't consumed */
+	struct buf out;    /* what wasn't sent (or encrypted) yet */
 	const char *fresh; /* the same as in, but still in the scratch */
 	size_t fresh_len;
 	size_t read_limit;
 	struct io_tls *tls;
 	struct err *error;
 	char *peer;
-	struct io_retry *retry; /* a unix connect that must wait */
+	struct io_retry *retry;    /* a unix connect that must wait */
+	struct loop_orphan orphan; /* after io_close() */
 	uint64_t bytes_in, bytes_out;
 	int fd;
 	bool connecting : 1;
@@ -67,7 +68,7 @@ struct io {
 	bool secured_pending : 1;
 	bool error_pending : 1;
 	bool drain_pending : 1; /* read once more before the error */
-	bool data_pending : 1;	/* announce what is in the buffer */
+	bool data_pending : 1;  /* announce what is in the buffer */
 	bool paused : 1;
 	bool eof : 1;
 	bool eof_pending : 1;

@@ -194,7 +194,7 @@ keep_feed(struct io *io, bool full)
 	tls->feed_len = 0;
 	buf_release(&tls->in);
 	tls->more = !io->broken &&
-	    (tls->in.len > 0 || (full && SSL_has_pending(tls->ssl)));
+		    (tls->in.len > 0 || (full && SSL_has_pending(tls->ssl)));
 }
 
 /* One recv() at most, and what becomes of it. False: nothing more to do. */
@@ -206,8 +206,8 @@ read_once(struct io *io)
 	bool end = false, closed = false, full;
 
 	if (!tls->more) {
-		int r = io_receive(io, io_scratch.cipher,
-		    sizeof(io_scratch.cipher), &n);
+		int r = io_receive(
+		    io, io_scratch.cipher, sizeof(io_scratch.cipher), &n);
 
 		if (r < 0)
 			return false;
@@ -353,7 +353,7 @@ io_tls_connect(struct io *io, struct tls_ctx *ctx, const char *host)
 	attach(io, ctx, false);
 	ssl = io->tls->ssl;
 	is_ip = inet_pton(AF_INET, host, addr) == 1 ||
-	    inet_pton(AF_INET6, host, addr) == 1;
+		inet_pton(AF_INET6, host, addr) == 1;
 	if (is_ip)
 		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
 	else {

@@ -12,10 +12,10 @@
 #include "net/rpc_priv.h"
 
 struct rpc_call {
-	struct rpc *rpc; /* NULL: it has been freed */
+	struct rpc *rpc;  /* NULL: it has been freed */
 	struct list link; /* rpc->all_calls */
-	uint64_t id;	  /* 0: told, not asked */
-	bool abandoned;	  /* nobody waits for the answer */
+	uint64_t id;      /* 0: told, not asked */
+	bool abandoned;   /* nobody waits for the answer */
 	void (*on_cancel)(void *arg);
 	void *cancel_arg;
 };
@@ -153,7 +153,7 @@ cut_now(void *arg)
 	rpc_wire_done(rpc);
 	abandon_calls(rpc);
 	while (!rpc->freed &&
-	    (pos = 0, r = map_next(&rpc->requests, &pos)) != NULL) {
+	       (pos = 0, r = map_next(&rpc->requests, &pos)) != NULL) {
 		r->err = rpc->why;
 		r->err.code = ERR_UNAVAILABLE;
 		request_answer(r, NULL, -1, &r->err);
@@ -196,7 +196,7 @@ rpc_free(struct rpc *rpc)
 	rpc_wire_done(rpc);
 	abandon_calls(rpc);
 	while ((call = list_first(&rpc->all_calls, struct rpc_call, link)) !=
-	    NULL) {
+	       NULL) {
 		list_del(&call->link);
 		call->rpc = NULL;
 	}
@@ -380,8 +380,8 @@ find_op(const struct rpc *rpc, const char *name)
 }
 
 static int
-got_call(struct rpc *rpc, const json_t *msg, uint64_t id, int fd,
-    struct err *err)
+got_call(
+    struct rpc *rpc, const json_t *msg, uint64_t id, int fd, struct err *err)
 {
 	const char *name = json_get_str(msg, "op", NULL);
 	const json_t *args = json_object_get(msg, "args");
@@ -406,8 +406,8 @@ got_call(struct rpc *rpc, const json_t *msg, uint64_t id, int fd,
 		err_set(&why, ERR_NOT_FOUND, "no such operation here: '%.60s'",
 		    name);
 	else if (map_count(&rpc->calls) > RPC_CALLS_MAX)
-		err_set(&why, ERR_UNAVAILABLE,
-		    "more than %d requests are open", RPC_CALLS_MAX);
+		err_set(&why, ERR_UNAVAILABLE, "more than %d requests are open",
+		    RPC_CALLS_MAX);
 	if (err_is_set(&why)) {
 		closep(&fd);
 		rpc_fail(call, &why);
@@ -476,8 +476,8 @@ rpc_dispatch(struct rpc *rpc, const json_t *msg, int fd, struct err *err)
 	if (id != 0 && id <= rpc->last_id &&
 	    (str_eq(type, "ok") || str_eq(type, "fail") ||
 		str_eq(type, "progress")))
-		return got_answer(rpc, msg, type,
-		    map_get(&rpc->requests, id), fd, err);
+		return got_answer(
+		    rpc, msg, type, map_get(&rpc->requests, id), fd, err);
 	closep(&fd);
 	return err_set(err, ERR_PROTOCOL, "unknown kind of message");
 }

@@ -34,11 +34,10 @@ on_accept(int fd, void *arg)
 }
 
 int
-rpc_listen_open(const char *path, mode_t mode, gid_t gid, int *ret_fd,
-    struct err *err)
+rpc_listen_open(
+    const char *path, mode_t mode, gid_t gid, int *ret_fd, struct err *err)
 {
-	return listen_unix_type(
-	    SOCK_SEQPACKET, path, mode, gid, ret_fd, err);
+	return listen_unix_type(SOCK_SEQPACKET, path, mode, gid, ret_fd, err);
 }
 
 struct rpc_listener *
@@ -91,8 +90,7 @@ rpc_connect(struct loop *loop, const char *path, const struct rpc_op *ops,
 	}
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	if (connect(fd, (struct sockaddr *)&addr, len) < 0) {
-		err_errno(err, ERR_UNAVAILABLE, errno, "connect to '%s'",
-		    path);
+		err_errno(err, ERR_UNAVAILABLE, errno, "connect to '%s'", path);
 		return NULL;
 	}
 	return rpc_new(loop, take_fd(&fd), ops, closed, arg);

@@ -20,8 +20,8 @@
 #include "net/rpc.h"
 
 #define RPC_MESSAGE_MAX (256 * 1024)
-#define RPC_QUEUE_MAX	(16 * 1024 * 1024)
-#define RPC_CALLS_MAX	16384 /* open calls of one peer */
+#define RPC_QUEUE_MAX   (16 * 1024 * 1024)
+#define RPC_CALLS_MAX   16384 /* open calls of one peer */
 
 struct rpc {
 	struct loop *loop;
@@ -35,9 +35,9 @@ struct rpc {
 	size_t queued_bytes;
 	struct map requests; /* id -> struct rpc_request, asked by us */
 	uint64_t last_id;
-	struct map calls; /* id -> struct rpc_call, to be answered by us */
+	struct map calls;      /* id -> struct rpc_call, to be answered by us */
 	struct list all_calls; /* also told and cancelled ones */
-	bool cutting;	       /* the end is near: nothing goes in or out */
+	bool cutting;          /* the end is near: nothing goes in or out */
 	bool freed;
 	struct err why;
 };

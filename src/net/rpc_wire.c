@@ -194,8 +194,7 @@ take_fds(struct msghdr *msg, int *ret_fd)
 			continue;
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (i = 0; i < n; i++) {
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int),
-			    sizeof(fd));
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
 			if (*ret_fd < 0)
 				*ret_fd = fd;
 			else
@@ -211,8 +210,7 @@ handle_packet(struct rpc *rpc, size_t len, int flags, int fd, struct err *err)
 	json_t *msg = NULL;
 	int r;
 
-	if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-	    len > RPC_MESSAGE_MAX) {
+	if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || len > RPC_MESSAGE_MAX) {
 		closep(&fd);
 		return err_set(err, ERR_PROTOCOL, "a message is too long");
 	}

@@ -14,11 +14,11 @@
 
 /* Forward secrecy and authenticated encryption only (for TLS 1.2; all of
  * TLS 1.3's are). AES-128 first: half the rounds, no known weakness. */
-#define CIPHERS                                                        \
-	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"   \
-	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"   \
+#define CIPHERS                                                      \
+	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:" \
+	"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:" \
 	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define CIPHERSUITES                                      \
+#define CIPHERSUITES                                     \
 	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:" \
 	"TLS_CHACHA20_POLY1305_SHA256"
 #define SERIAL_BYTES 16
@@ -102,11 +102,10 @@ ctx_new(const SSL_METHOD *method, struct err *err)
 	}
 	SSL_CTX_set_options(ctx->ssl,
 	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-		SSL_OP_CIPHER_SERVER_PREFERENCE |
-		SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(ctx->ssl,
-	    SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+		SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_mode(ctx->ssl, SSL_MODE_RELEASE_BUFFERS |
+				       SSL_MODE_ENABLE_PARTIAL_WRITE |
+				       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* Resumption by tickets only: nothing is kept for clients that went. */
 	SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(ctx->ssl, 1);
@@ -171,8 +170,8 @@ require_client(SSL_CTX *ssl, const char *pem, struct err *err)
 	if (n == 0)
 		return err_set(err, ERR_CONFIG,
 		    "no certificate in the list of client authorities");
-	SSL_CTX_set_verify(ssl,
-	    SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	SSL_CTX_set_verify(
+	    ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return 0;
 }
 
@@ -206,13 +205,13 @@ tls_ctx_new_client(const char *ca_file, bool verify, struct err *err)
 	SSL_CTX_set_verify(
 	    ctx->ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	if (verify) {
-		r = ca_file == NULL ?
-		    SSL_CTX_set_default_verify_paths(ctx->ssl) :
-		    SSL_CTX_load_verify_file(ctx->ssl, ca_file);
+		r = ca_file == NULL
+			? SSL_CTX_set_default_verify_paths(ctx->ssl)
+			: SSL_CTX_load_verify_file(ctx->ssl, ca_file);
 		if (r != 1) {
-			tls_err(err,
-			    ca_file == NULL ? "read the system's authorities" :
-					      ca_file);
+			tls_err(err, ca_file == NULL
+					 ? "read the system's authorities"
+					 : ca_file);
 			return NULL;
 		}
 	}
@@ -271,7 +270,7 @@ alt_names(const char *const *names)
 
 	for (i = 0; names[i] != NULL; i++) {
 		is_ip = inet_pton(AF_INET, names[i], addr) == 1 ||
-		    inet_pton(AF_INET6, names[i], addr) == 1;
+			inet_pton(AF_INET6, names[i], addr) == 1;
 		if (!str_is_token(names[i], 253) ||
 		    strpbrk(names[i], ",;") != NULL) {
 			free(all);
@@ -296,7 +295,8 @@ fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
 	BIGNUM *bn;
 	int r;
 
-	if (alt == NULL || names[0] == NULL || RAND_bytes(serial, SERIAL_BYTES) != 1)
+	if (alt == NULL || names[0] == NULL ||
+	    RAND_bytes(serial, SERIAL_BYTES) != 1)
 		return 0;
 	serial[0] &= 0x7f; /* positive */
 	bn = BN_bin2bn(serial, SERIAL_BYTES, NULL);
@@ -304,20 +304,21 @@ fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
 	BN_free(bn);
 	str_copy(common, sizeof(common), names[0]);
 	return r && X509_set_version(cert, X509_VERSION_3) == 1 &&
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -3600) != NULL &&
-	    X509_time_adj_ex(X509_getm_notAfter(cert), days, 0, NULL) !=
-	    NULL &&
-	    X509_set_pubkey(cert, key) == 1 &&
-	    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-		(const unsigned char *)common, -1, -1, 0) == 1 &&
-	    X509_set_issuer_name(cert, name) == 1 &&
-	    add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
-	    add_extension(cert, NID_key_usage,
-		"critical,digitalSignature,keyCertSign") &&
-	    add_extension(cert, NID_ext_key_usage, "serverAuth,clientAuth") &&
-	    add_extension(cert, NID_subject_key_identifier, "hash") &&
-	    add_extension(cert, NID_subject_alt_name, alt) &&
-	    X509_sign(cert, key, EVP_sha256()) > 0;
+	       X509_gmtime_adj(X509_getm_notBefore(cert), -3600) != NULL &&
+	       X509_time_adj_ex(X509_getm_notAfter(cert), days, 0, NULL) !=
+		   NULL &&
+	       X509_set_pubkey(cert, key) == 1 &&
+	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+		   (const unsigned char *)common, -1, -1, 0) == 1 &&
+	       X509_set_issuer_name(cert, name) == 1 &&
+	       add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
+	       add_extension(cert, NID_key_usage,
+		   "critical,digitalSignature,keyCertSign") &&
+	       add_extension(
+		   cert, NID_ext_key_usage, "serverAuth,clientAuth") &&
+	       add_extension(cert, NID_subject_key_identifier, "hash") &&
+	       add_extension(cert, NID_subject_alt_name, alt) &&
+	       X509_sign(cert, key, EVP_sha256()) > 0;
 }
 
 static char *

@@ -11,7 +11,7 @@
 #define KEEPALIVE_IDLE_S     30
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_PROBES     3
-#define UNACKED_MS	     60000
+#define UNACKED_MS           60000
 
 struct side {
 	struct tunnel *tunnel;
@@ -82,7 +82,7 @@ on_data(struct side *from)
 	size_t len, n;
 
 	while (io_queued(to) < IO_CHUNK &&
-	    (data = io_input(from->io, &len)) != NULL && len > 0) {
+	       (data = io_input(from->io, &len)) != NULL && len > 0) {
 		n = len > IO_CHUNK ? IO_CHUNK : len;
 		io_write_now(to, data, n);
 		from->bytes += n;
@@ -133,8 +133,7 @@ keep_alive(int fd)
 	/* Fails on unix sockets, which need none of it. */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) < 0)
 		return;
-	setsockopt(
-	    fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 	setsockopt(
 	    fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
@@ -156,8 +155,8 @@ attach(struct side *side, struct side *other, struct tunnel *t, struct io *io)
 }
 
 struct tunnel *
-tunnel_new(struct loop *loop, struct io *a, struct io *b, tunnel_cb cb,
-    void *arg)
+tunnel_new(
+    struct loop *loop, struct io *a, struct io *b, tunnel_cb cb, void *arg)
 {
 	struct tunnel *t = new0(struct tunnel);
 

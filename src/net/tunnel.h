@@ -24,8 +24,8 @@ typedef void (*tunnel_cb)(struct tunnel *tunnel, const struct err *err,
     const struct tunnel_stats *stats, void *arg);
 
 /* Takes both ios, with whatever input they already hold. */
-struct tunnel *tunnel_new(struct loop *loop, struct io *a, struct io *b,
-    tunnel_cb cb, void *arg);
+struct tunnel *tunnel_new(
+    struct loop *loop, struct io *a, struct io *b, tunnel_cb cb, void *arg);
 /* Closes both sides at once, without the callback. */
 void tunnel_free(struct tunnel *tunnel);
 void tunnel_get_stats(const struct tunnel *tunnel, struct tunnel_stats *ret);

@@ -14,7 +14,7 @@
 #define INPUT_MAX   (64 * 1024) /* unread payload; then the io is paused */
 #define MESSAGE_MAX (64 * 1024 * 1024) /* of one message, streamed */
 #define KEY_BYTES   16
-#define GUID	    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#define GUID        "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 struct ws {
 	struct loop *loop;
@@ -24,6 +24,7 @@ struct ws {
 	wslay_event_context_ptr ctx;
 	struct buf in;
 	bool paused;
+	bool control;  /* the frame that is coming is a ping or such */
 	bool bad_type; /* a text message: we carry bytes */
 	bool closed_pending, closed;
 	bool freed;
@@ -60,8 +61,8 @@ on_recv(wslay_event_context_ptr ctx, uint8_t *data, size_t len, int flags,
 }
 
 static ssize_t
-on_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len,
-    int flags, void *arg)
+on_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len, int flags,
+    void *arg)
 {
 	struct ws *ws = arg;
 
@@ -75,6 +76,7 @@ on_frame_start(wslay_event_context_ptr ctx,
 {
 	struct ws *ws = arg;
 
+	ws->control = wslay_is_ctrl_frame(frame->opcode);
 	if (frame->opcode == WSLAY_TEXT_FRAME)
 		ws->bad_type = true;
 }
@@ -85,7 +87,7 @@ on_frame_chunk(wslay_event_context_ptr ctx,
 {
 	struct ws *ws = arg;
 
-	if (!ws->bad_type && !wslay_event_get_close_received(ctx))
+	if (!ws->bad_type && !ws->control)
 		buf_append(&ws->in, chunk->data, chunk->data_length);
 }
 
@@ -221,16 +223,16 @@ accept_key(const char *key, char **ret, struct err *err)
 	text = xasprintf("%s%s", key, GUID);
 	/* SHA-1 is what RFC 6455 asks for; it proves nothing but that the
 	 * server read the key. */
-	if (EVP_Digest(text, strlen(text), digest, &digest_len, EVP_sha1(),
-		NULL) != 1)
+	if (EVP_Digest(
+		text, strlen(text), digest, &digest_len, EVP_sha1(), NULL) != 1)
 		return err_set(err, ERR_INTERNAL, "SHA-1 is not available");
 	*ret = str_base64(digest, digest_len);
 	return 0;
 }
 
 static int
-check_request(const struct http_request *req, const char *protocol,
-    struct err *err)
+check_request(
+    const struct http_request *req, const char *protocol, struct err *err)
 {
 	const char *upgrade = http_header(&req->headers, "Upgrade");
 	const char *version =
@@ -238,8 +240,7 @@ check_request(const struct http_request *req, const char *protocol,
 
 	if (!str_eq(req->method, "GET") || upgrade == NULL ||
 	    !http_has_word(upgrade, "websocket") ||
-	    !http_has_word(
-		http_header(&req->headers, "Connection"), "upgrade"))
+	    !http_has_word(http_header(&req->headers, "Connection"), "upgrade"))
 		return err_set(
 		    err, ERR_UPGRADE, "this address is for WebSockets only");
 	if (version == NULL || !str_eq(version, "13"))
@@ -250,8 +251,7 @@ check_request(const struct http_request *req, const char *protocol,
 		    err, ERR_INVALID, "Sec-WebSocket-Key is missing");
 	if (protocol != NULL &&
 	    !http_has_word(
-		http_header(&req->headers, "Sec-WebSocket-Protocol"),
-		protocol))
+		http_header(&req->headers, "Sec-WebSocket-Protocol"), protocol))
 		return err_set(err, ERR_UPGRADE,
 		    "the WebSocket subprotocol must be '%s'", protocol);
 	return 0;
@@ -269,8 +269,8 @@ ws_accept(struct http_conn *conn, const struct http_request *req,
 	int r;
 
 	if (check_request(req, protocol, err) < 0 ||
-	    accept_key(http_header(&req->headers, "Sec-WebSocket-Key"),
-		&accept, err) < 0)
+	    accept_key(http_header(&req->headers, "Sec-WebSocket-Key"), &accept,
+		err) < 0)
 		return NULL;
 	ws = new0(struct ws);
 	buf_init(&ws->in, INPUT_MAX * 2);
@@ -330,9 +330,9 @@ ws_consume(struct ws *ws, size_t n)
 void
 ws_write(struct ws *ws, const void *data, size_t n)
 {
-	struct wslay_event_msg msg = { .opcode = WSLAY_BINARY_FRAME,
-		.msg = data,
-		.msg_length = n };
+	struct wslay_event_msg msg = {
+		.opcode = WSLAY_BINARY_FRAME, .msg = data, .msg_length = n
+	};
 
 	if (ws->freed || ws->closed_pending || n == 0)
 		return;

@@ -12,7 +12,7 @@
 struct ws;
 
 enum ws_event {
-	WS_DATA,  /* ws_input() */
+	WS_DATA, /* ws_input() */
 	WS_LOWAT,
 	WS_CLOSED /* cleanly or by error; only ws_free() is left */
 };
