@@ -124,13 +124,12 @@ auth_limit_begin(struct auth_limit *limit, const char *login,
 		e->failures = 0;
 	if (e == NULL && (e = claim(limit, key, now_ms)) == NULL)
 		return 0;
-	if (e->pending >= AUTH_LIMIT_PENDING)
-		return -1;
-	/* Those under way count as failures: guessing in parallel must not
-	 * be faster than one after the other. */
-	wait = delay_ms(e->failures + e->pending);
-	if (e->pending == 0)
-		wait -= now_ms - e->last_ms;
+	/* Guessing in parallel must not be faster than one after the other;
+	 * but a user's programs may log in at the same moment. */
+	if (e->pending >=
+	    (e->failures > AUTH_LIMIT_FREE ? 1 : AUTH_LIMIT_PENDING))
+		return AUTH_LIMIT_BUSY;
+	wait = delay_ms(e->failures) - (now_ms - e->last_ms);
 	e->pending++;
 	return wait > 0 ? wait : 0;
 }

@@ -18,6 +18,7 @@
 #define AUTH_LIMIT_LONGEST_MS 30000
 #define AUTH_LIMIT_FORGET_MS  (15 * 60 * 1000)
 #define AUTH_LIMIT_PENDING    8 /* attempts of one pair at once */
+#define AUTH_LIMIT_BUSY	      (-1)
 
 struct auth_limit;
 
@@ -25,8 +26,9 @@ struct auth_limit *auth_limit_new(void);
 void auth_limit_free(struct auth_limit *limit);
 
 /* An attempt begins. Returns how many ms it must wait before the password is
- * looked at; or -1: too many of this pair are under way, refuse it (then
- * there is no end to report). */
+ * looked at; or AUTH_LIMIT_BUSY: enough of this pair are under way (one, when
+ * some have failed), ask again when one of them has ended. Then it has not
+ * begun, and there is no end to report. */
 int64_t auth_limit_begin(struct auth_limit *limit, const char *login,
     const char *address, int64_t now_ms);
 /* It ended; `cancelled` ones count neither way. */

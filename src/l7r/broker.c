@@ -320,6 +320,7 @@ broker_init(struct broker *b)
 	list_init(&b->waits);
 	list_init(&b->events);
 	map_init(&b->holds);
+	map_init_str(&b->addresses);
 	b->limit = auth_limit_new();
 	if (getrandom(b->seed, sizeof(b->seed), 0) != (ssize_t)sizeof(b->seed))
 		abort();

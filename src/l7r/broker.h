@@ -51,6 +51,7 @@ struct broker {
 	struct list auths;   /* struct auth_link */
 	struct list logins;  /* struct login_op: under way */
 	int n_logins;
+	struct map addresses; /* address -> int *: logins under way from it */
 	struct list attempts; /* struct attempt: acquiring a session */
 	struct list stops;    /* struct stop_op */
 	struct list waits;    /* struct wait */
@@ -103,7 +104,9 @@ struct hold {
 	uint64_t conn;
 	int64_t user_id;
 	bool connected;
-	bool writing; /* its transaction is being committed */
+	bool writing; /* its transaction is being committed; meanwhile */
+	bool outdated; /* somebody has acquired a newer generation */
+	struct attempt *attempt; /* NULL: the worker knows of it */
 };
 
 /* broker.c */
@@ -132,6 +135,8 @@ void op_store_auth(
 
 /* broker_connect.c */
 void op_connect(struct rpc_call *call, const json_t *args, int fd, void *arg);
+/* Somebody else has the session now. */
+void attempt_evict(struct attempt *a);
 
 /* broker_stop.c */
 void op_stop(struct rpc_call *call, const json_t *args, int fd, void *arg);

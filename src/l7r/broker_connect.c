@@ -114,6 +114,17 @@ refuse(struct attempt *a, const struct err *err)
 	fail(a, &f);
 }
 
+void
+attempt_evict(struct attempt *a)
+{
+	struct failure f;
+
+	failure_set(&f, 0, ERR_TAKEN_OVER,
+	    "Aborted by contending session VM VM_ID: %lld",
+	    (long long)a->vm_id);
+	fail(a, &f);
+}
+
 static void
 on_cancel(void *arg)
 {
@@ -154,7 +165,8 @@ on_channel(int fd, const struct err *err, void *arg)
 		(json_int_t)a->plan.generation, "key", a->key, "user", a->user,
 		"properties", a->properties),
 	    fd);
-	attempt_free(a); /* the hold stays, until the worker says more */
+	a->hold->attempt = NULL; /* it stays, until the worker says more */
+	attempt_free(a);
 }
 
 /* Waiting for the VM */
@@ -266,6 +278,10 @@ on_acquired(struct vm_read *vr, const struct err *err)
 	}
 	a->hold->writing = false;
 	vm_read_end(vr);
+	if (a->hold->outdated) {
+		attempt_evict(a);
+		return;
+	}
 	if (evict)
 		progress(a->call, "Aborting contending session for VM_ID: %lld",
 		    (long long)a->vm_id);
@@ -295,6 +311,7 @@ on_written(struct vm_read *vr, const struct err *err)
 	a->hold = hold_new(a->worker, a->conn, a->vm_id, a->plan.generation,
 	    a->login.user_id);
 	a->hold->writing = true;
+	a->hold->attempt = a;
 	vm_read_commit(vr, on_acquired);
 }
 

@@ -16,7 +16,9 @@
 #include "l7r/broker.h"
 #include "l7r/broker_sql.h"
 
-#define LOGINS_MAX	2000 /* under way at once */
+#define LOGINS_MAX	4000 /* under way at once */
+#define LOGINS_ADDRESS	1000 /* of those, from one address */
+#define BUSY_PAUSE_MS	100
 #define VERIFY_MS	60000
 #define VERIFY_TRIES	3
 #define VERIFY_PAUSE_MS 200
@@ -35,6 +37,8 @@ struct login_op {
 	bool host_blocked;
 	char host_state[32];
 	bool counted; /* by the limiter */
+	bool queued;  /* for the limiter; or its pause */
+	int *from;    /* how many are under way from this address */
 	struct timer pause;
 	struct rpc_request *request;
 	struct auth_link *auth;
@@ -62,6 +66,8 @@ op_free(struct login_op *op, enum auth_limit_end how)
 	}
 	list_del(&op->link);
 	b->n_logins--;
+	if (op->from != NULL && --*op->from == 0)
+		free(map_del_str(&b->addresses, address_of(op)));
 	timer_done(&op->pause);
 	db_forget(b->db, op);
 	wipe_str(op->hash);
@@ -158,8 +164,6 @@ accepted(struct login_op *op)
 
 /* Passwords: an auth process is asked. */
 
-static void verify(void *arg);
-
 static void
 on_verified(const json_t *answer, int fd, const struct err *err, void *arg)
 {
@@ -208,9 +212,8 @@ least_busy(struct broker *b)
 }
 
 static void
-verify(void *arg)
+verify(struct login_op *op)
 {
-	struct login_op *op = arg;
 	struct auth_link *a = least_busy(op->broker);
 	json_t *args;
 
@@ -285,11 +288,38 @@ take_user(struct login_op *op, const struct db_result *res)
 	op->hash = hash != NULL ? xstrdup(hash) : NULL;
 }
 
+/* An unknown user takes the same way, and the same time. */
+static void
+begin_verify(struct login_op *op)
+{
+	int64_t wait = auth_limit_begin(op->broker->limit, op->name.login,
+	    address_of(op), time_now_ms());
+
+	op->queued = wait == AUTH_LIMIT_BUSY;
+	op->counted = !op->queued;
+	if (op->queued)
+		timer_start(&op->pause, BUSY_PAUSE_MS);
+	else if (wait > 0)
+		timer_start(&op->pause, wait);
+	else
+		verify(op);
+}
+
+static void
+on_pause_over(void *arg)
+{
+	struct login_op *op = arg;
+
+	if (op->queued)
+		begin_verify(op);
+	else
+		verify(op);
+}
+
 static void
 on_user(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct login_op *op = arg;
-	int64_t wait;
 
 	if (err != NULL) {
 		fail_err(op, err);
@@ -302,19 +332,7 @@ on_user(const struct db_result *res, const struct err *err, void *arg)
 			return;
 		}
 	}
-	/* An unknown user takes the same way, and the same time. */
-	wait = auth_limit_begin(op->broker->limit, op->name.login,
-	    address_of(op), time_now_ms());
-	if (wait < 0) {
-		fail(op, ERR_AUTH,
-		    "Too many failed logins; wait a minute and try again");
-		return;
-	}
-	op->counted = true;
-	if (wait > 0)
-		timer_start(&op->pause, wait);
-	else
-		verify(op);
+	begin_verify(op);
 }
 
 static void
@@ -386,6 +404,31 @@ on_host(const struct db_result *res, const struct err *err, void *arg)
 		find_user(op);
 }
 
+/* The client left. What is being verified still counts when it fails. */
+static void
+on_cancel(void *arg)
+{
+	struct login_op *op = arg;
+
+	if (!timer_active(&op->pause))
+		return;
+	reply_failure(op->call, &(struct failure){ 0 });
+	op_free(op, AUTH_LIMIT_CANCELLED);
+}
+
+static void
+count_address(struct login_op *op)
+{
+	struct map *addresses = &op->broker->addresses;
+
+	op->from = map_get_str(addresses, address_of(op));
+	if (op->from == NULL) {
+		op->from = new0(int);
+		map_set_str(addresses, address_of(op), op->from);
+	}
+	++*op->from;
+}
+
 void
 op_login(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
@@ -404,8 +447,10 @@ op_login(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	list_init(&op->link);
 	list_add(&b->logins, &op->link);
 	b->n_logins++;
-	timer_init(&op->pause, b->loop, verify, op);
-	if (b->n_logins > LOGINS_MAX) {
+	timer_init(&op->pause, b->loop, on_pause_over, op);
+	rpc_call_on_cancel(call, on_cancel, op);
+	count_address(op);
+	if (b->n_logins > LOGINS_MAX || *op->from > LOGINS_ADDRESS) {
 		fail(op, ERR_UNAVAILABLE,
 		    "Too many users log in at this moment; try again");
 		return;

@@ -103,6 +103,10 @@ evict(struct hold *h)
 {
 	log_info("VM %lld: session %lld ends, another client took it",
 	    (long long)h->vm_id, (long long)h->generation);
+	if (h->attempt != NULL) {
+		attempt_evict(h->attempt);
+		return;
+	}
 	rpc_tell(h->worker->rpc, "evict",
 	    json_pack("{s:I, s:I, s:s}", "vm_id", (json_int_t)h->vm_id,
 		"generation", (json_int_t)h->generation, "reason",
@@ -113,11 +117,17 @@ evict(struct hold *h)
 void
 sessions_evict(struct broker *b, int64_t vm_id, int64_t generation)
 {
-	struct hold *h = map_get(&b->holds, (uint64_t)vm_id);
+	struct hold *h = map_get(&b->holds, (uint64_t)vm_id), *next;
 
-	for (; h != NULL; h = h->next)
-		if (h->generation < generation && !h->writing)
+	for (; h != NULL; h = next) {
+		next = h->next;
+		if (h->generation >= generation)
+			continue;
+		if (h->writing)
+			h->outdated = true;
+		else
 			evict(h);
+	}
 }
 
 /* What the workers say */
