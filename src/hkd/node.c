@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The life of the main role. Each time the database comes (back), the same
+ * chain runs: this host's row, the configuration, the network, all VMs; the
+ * first time also adoption. Then it is woken by notifications only; a lost
+ * database stops nothing that runs.
+ */
+#include "hkd/node.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "db/migrate.h"
+#include "hkd/vm.h"
+#include "model/states.h"
+
+#define RETRY_MS 1000
+#define SETUP_MS 30000
+#define LIST_MS	 30000
+#define STOP_MS	 3000 /* for the last row to be written */
+
+static const struct db_stmt host_stmt = { "host",
+	"SELECT id FROM hosts WHERE name = $1", 1 };
+static const struct db_stmt host_state_stmt = { "host_state",
+	"INSERT INTO host_runtimes AS r (host_id, state, lease_until, "
+	"memory_bytes, cpus, version) VALUES ($1, $2, "
+	"now() + $3 * interval '1 millisecond', $4, $5, $6) "
+	"ON CONFLICT (host_id) DO UPDATE SET state = excluded.state, "
+	"state_at = CASE WHEN r.state = excluded.state THEN r.state_at "
+	"ELSE now() END, lease_until = excluded.lease_until, "
+	"memory_bytes = $4, cpus = $5, version = $6", 6 };
+static const struct db_stmt lease_stmt = { "lease",
+	"UPDATE host_runtimes SET "
+	"lease_until = now() + $2 * interval '1 millisecond' "
+	"WHERE host_id = $1", 2 };
+
+static void read_host(struct node *node);
+static void read_settings(struct node *node);
+static void read_vms(struct node *node);
+
+/* The host's own row */
+
+static void
+on_written(const struct db_result *res, const struct err *err, void *arg)
+{
+	if (err != NULL && err->code != ERR_DATABASE)
+		log_err(LOG_LEVEL_ERROR, err, "write the state of this host");
+}
+
+static void
+write_host(struct node *node, enum host_state state, db_cb cb)
+{
+	struct db_params p = { 0 };
+	struct sysinfo info;
+
+	sysinfo(&info);
+	db_param_i64(&p, node->host_id);
+	db_param_str(&p, host_state_to_str(state));
+	db_param_i64(&p, node->settings.lease_ms);
+	db_param_i64(&p, (int64_t)info.totalram * info.mem_unit);
+	db_param_i64(&p, get_nprocs());
+	db_param_str(&p, QVD_VERSION);
+	db_exec(node->db, &host_state_stmt, &p, STOP_MS, cb, node);
+}
+
+static void
+on_heartbeat(void *arg)
+{
+	struct node *node = arg;
+	struct db_params p = { 0 };
+
+	timer_start(&node->heartbeat, node->settings.lease_ms / 3);
+	if (!db_is_up(node->db))
+		return; /* its return writes the row */
+	db_param_i64(&p, node->host_id);
+	db_param_i64(&p, node->settings.lease_ms);
+	db_exec(node->db, &lease_stmt, &p, 0, on_written, node);
+}
+
+static void
+host_event(struct node *node, const char *name, int64_t duration_ms,
+    const char *text)
+{
+	const struct event event = { .name = name,
+		.duration_ms = duration_ms };
+
+	store_event(node, &event, "%s", text);
+	log_info("%s", text);
+}
+
+/* Something went wrong that is worth another try. */
+static void
+on_retry(void *arg)
+{
+	struct node *node = arg;
+	struct vm *vm;
+
+	if (!db_is_up(node->db))
+		return;
+	if (!node_is_running(node)) {
+		read_host(node);
+		return;
+	}
+	MAP_EACH(&node->vms, vm)
+		if (vm->dirty && !vm->saving)
+			vm_save(vm);
+	store_flush(node);
+	imports_claim(node);
+}
+
+void
+node_retry_later(struct node *node)
+{
+	if (!timer_active(&node->retry))
+		timer_start(&node->retry, RETRY_MS);
+}
+
+/* True if the chain can't go on; it is begun again. */
+static bool
+chain_broke(struct node *node, const struct err *err, const char *what)
+{
+	if (err == NULL)
+		return node->phase == NODE_STOPPING;
+	if (err->code != ERR_DATABASE)
+		log_err(LOG_LEVEL_ERROR, err, "%s", what);
+	node_retry_later(node);
+	return true;
+}
+
+/* VMs */
+
+void
+node_pump_queue(struct node *node)
+{
+	struct vm *vm;
+
+	while (node_is_running(node) &&
+	    node->n_starting < node->settings.starts &&
+	    (vm = list_first(&node->queue, struct vm, queue_link)) != NULL) {
+		list_del(&vm->queue_link);
+		vm_start_turn(vm);
+	}
+}
+
+static void
+reconcile_all(struct node *node)
+{
+	struct vm **vms, *vm;
+	size_t n = 0, i;
+
+	/* A VM may go from the map while it is walked. */
+	vms = xcalloc(map_count(&node->vms) + 1, sizeof(struct vm *));
+	MAP_EACH(&node->vms, vm)
+		vms[n++] = vm;
+	for (i = 0; i < n; i++)
+		vm_reconcile(vms[i]);
+	free(vms);
+}
+
+static void
+run(struct node *node)
+{
+	node->phase = NODE_RUNNING;
+	write_host(node, HOST_RUNNING, on_written);
+	on_heartbeat(node);
+	host_event(node, "host.started", -1, "the house-keeper runs");
+	reconcile_all(node);
+	imports_claim(node);
+}
+
+void
+node_adopted_one(struct node *node)
+{
+	if (--node->n_adopting == 0 && node->phase == NODE_PREPARING)
+		run(node);
+}
+
+/* Also what no row speaks of. The list itself counts as one of those to be
+ * adopted, so that the node runs when all have been looked at. */
+static void
+on_list(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	const json_t *id;
+	struct vm *vm;
+	size_t i;
+
+	closep(&fd);
+	if (err != NULL)
+		log_err(LOG_LEVEL_ERROR, err, "look for left-over VMs");
+	json_array_foreach (json_object_get(result, "vms"), i, id) {
+		vm = vm_get(node, json_integer_value(id));
+		if (vm->adopting)
+			continue;
+		node->n_adopting++;
+		vm_adopt(vm);
+	}
+	node_adopted_one(node);
+}
+
+static void
+adopt_all(struct node *node)
+{
+	struct vm *vm;
+
+	node->n_adopting = 1;
+	MAP_EACH(&node->vms, vm) {
+		if (vm->state == VM_STATE_STOPPED)
+			continue;
+		node->n_adopting++;
+		vm_adopt(vm);
+	}
+	rpc_ask(node->helper, "vm.list", NULL, -1, LIST_MS, on_list, node);
+}
+
+static void
+on_vm_row(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	if (err != NULL) {
+		if (err->code != ERR_DATABASE)
+			log_err(LOG_LEVEL_ERROR, err, "read VM %lld",
+			    (long long)vm->id);
+		return; /* all are read when the database is back */
+	}
+	if (db_rows(res) == 0) {
+		vm->want.exists = false;
+		vm->want.here = false;
+	} else {
+		vm_take_row(vm->node, res, 0);
+	}
+	vm_reconcile(vm);
+}
+
+static void
+on_new_row(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+
+	if (res != NULL && db_rows(res) > 0 &&
+	    db_i64(res, 0, "host_id") == node->host_id)
+		vm_reconcile(vm_take_row(node, res, 0));
+}
+
+void
+node_read_vm(struct node *node, int64_t vm_id)
+{
+	struct vm *vm = map_get(&node->vms, (uint64_t)vm_id);
+	struct db_params p = { 0 };
+
+	db_param_i64(&p, vm_id);
+	if (vm != NULL)
+		db_exec(node->db, &vm_row_stmt, &p, 0, on_vm_row, vm);
+	else
+		db_exec(node->db, &vm_row_stmt, &p, 0, on_new_row, node);
+}
+
+static void
+on_vms(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	struct vm *vm;
+	int i;
+
+	if (chain_broke(node, err, "read the VMs of this host"))
+		return;
+	/* A row that isn't in the answer has gone, or was placed elsewhere. */
+	MAP_EACH(&node->vms, vm)
+		vm->want.here = vm->want.exists = false;
+	for (i = 0; i < db_rows(res); i++)
+		vm_take_row(node, res, i);
+	if (node_is_running(node)) {
+		reconcile_all(node);
+		imports_claim(node);
+	} else if (node->n_adopting == 0) {
+		adopt_all(node);
+	}
+}
+
+static void
+read_vms(struct node *node)
+{
+	struct db_params p = { 0 };
+
+	db_param_i64(&p, node->host_id);
+	db_exec(node->db, &vm_rows_stmt, &p, 0, on_vms, node);
+}
+
+/* The network */
+
+static void
+on_network(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+
+	closep(&fd);
+	if (chain_broke(node, err, "set up the desktops' network"))
+		return;
+	node->network_ready = true;
+	read_vms(node);
+}
+
+static void
+on_settings(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	const struct node_settings *s = &node->settings;
+
+	if (chain_broke(node, err, "read the configuration"))
+		return;
+	if (!settings_take(&node->settings, res) && node->network_ready) {
+		node_pump_queue(node);
+		read_vms(node);
+		return;
+	}
+	rpc_ask(node->helper, "node.setup",
+	    json_pack("{ss ss sb ss}", "bridge", s->bridge, "gateway",
+		s->gateway, "nat", (int)s->nat, "dns", s->dns),
+	    -1, SETUP_MS, on_network, node);
+}
+
+static void
+read_settings(struct node *node)
+{
+	db_exec(node->db, &settings_stmt, NULL, 0, on_settings, node);
+}
+
+/* The beginning of the chain */
+
+static void
+on_host(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	char channel[40];
+
+	if (chain_broke(node, err, "read this host's row"))
+		return;
+	if (db_rows(res) == 0) {
+		/* qvd_hosts tells when there is one. */
+		log_warn("the farm has no host '%s'; add it with 'qvd host "
+			 "add %s'", node->conf->name, node->conf->name);
+		return;
+	}
+	node->host_id = db_i64(res, 0, "id");
+	snprintf(channel, sizeof(channel), "qvd_host_%lld",
+	    (long long)node->host_id);
+	db_listen(node->db, channel);
+	if (node->phase == NODE_WAITING)
+		node->phase = NODE_PREPARING;
+	write_host(node, node_is_running(node) ? HOST_RUNNING : HOST_STARTING,
+	    on_written);
+	read_settings(node);
+}
+
+static void
+read_host(struct node *node)
+{
+	struct db_params p = { 0 };
+
+	if (node->phase == NODE_STOPPING)
+		return;
+	db_param_str(&p, node->conf->name);
+	db_exec(node->db, &host_stmt, &p, 0, on_host, node);
+}
+
+static void
+on_schema(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	struct err bad;
+
+	if (chain_broke(node, err, "read the schema's version; has 'qvd db "
+				   "migrate' been run?"))
+		return;
+	if (db_schema_check((int)db_i64(res, 0, "version"), &bad) < 0) {
+		log_err(LOG_LEVEL_ERROR, &bad, "qvd-hkd can't run");
+		node->exit_code = err_exit_code(bad.code);
+		loop_stop(node->loop);
+		return;
+	}
+	read_host(node);
+}
+
+static void
+on_up(struct db *db, void *arg)
+{
+	struct node *node = arg;
+
+	if (node->was_up && node->db_told)
+		host_event(node, "database.back",
+		    time_now_ms() - node->down_since_ms,
+		    "the database is back");
+	node->was_up = true;
+	node->db_told = false;
+	db_exec(db, &db_schema_stmt, NULL, 0, on_schema, node);
+	if (node_is_running(node))
+		node_retry_later(node); /* what could not be written */
+}
+
+static void
+on_down(struct db *db, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+
+	node->db_told = true;
+	node->down_since_ms = time_now_ms();
+	log_err(LOG_LEVEL_WARN, err,
+	    "without the database; what runs goes on");
+}
+
+static void
+on_notify(
+    struct db *db, const char *channel, const char *payload, void *arg)
+{
+	struct node *node = arg;
+	int64_t id;
+
+	if (str_eq(channel, "qvd_images")) {
+		if (node_is_running(node))
+			imports_claim(node);
+	} else if (str_eq(channel, "qvd_configs")) {
+		if (node->host_id != 0)
+			read_settings(node);
+	} else if (str_eq(channel, "qvd_hosts")) {
+		if (node->host_id == 0)
+			read_host(node);
+	} else if (str_starts(payload, "vm ") &&
+	    str_to_i64(payload + 3, 1, INT64_MAX, &id)) {
+		node_read_vm(node, id);
+	}
+}
+
+/* Stopping: what runs goes on, the next house-keeper adopts it. */
+
+static void
+on_last_word(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+
+	loop_stop(node->loop);
+}
+
+static void
+on_patience(void *arg)
+{
+	loop_stop(((struct node *)arg)->loop);
+}
+
+static void
+on_term(int signum, void *arg)
+{
+	struct node *node = arg;
+
+	if (node->phase == NODE_STOPPING)
+		return;
+	node->phase = NODE_STOPPING;
+	log_info("stopping; the desktops go on");
+	timer_done(&node->retry);
+	timer_init(&node->retry, node->loop, on_patience, node);
+	timer_start(&node->retry, STOP_MS);
+	if (node->host_id == 0 || !db_is_up(node->db)) {
+		loop_stop(node->loop);
+		return;
+	}
+	host_event(node, "host.stopped", -1, "the house-keeper stops");
+	write_host(node, HOST_STOPPED, on_last_word);
+}
+
+static void
+on_helper_gone(struct rpc *rpc, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+
+	if (node->phase != NODE_STOPPING)
+		log_err(LOG_LEVEL_WARN, err, "the helper is gone; ending");
+	loop_stop(node->loop);
+}
+
+static void
+node_init(struct node *node, const struct node_conf *conf)
+{
+	node->loop = loop_new();
+	node->conf = conf;
+	list_init(&node->ctl_peers);
+	list_init(&node->queue);
+	list_init(&node->imports);
+	list_init(&node->outbox);
+	map_init(&node->vms);
+	settings_init(&node->settings);
+	timer_init(&node->heartbeat, node->loop, on_heartbeat, node);
+	timer_init(&node->retry, node->loop, on_retry, node);
+	sigwatch_init(&node->term, node->loop, SIGTERM, on_term, node);
+}
+
+static void
+node_done(struct node *node)
+{
+	struct vm *vm;
+
+	node->phase = NODE_STOPPING;
+	ctl_close(node);
+	MAP_EACH(&node->vms, vm)
+		vm_free(vm);
+	imports_done(node);
+	store_done(node);
+	db_free(node->db);
+	rpc_free(node->helper);
+	timer_done(&node->heartbeat);
+	timer_done(&node->retry);
+	sigwatch_done(&node->term);
+	settings_done(&node->settings);
+	map_done(&node->vms);
+	loop_free(node->loop);
+}
+
+int
+node_run(const struct node_conf *conf, int fd, int ctl_fd)
+{
+	static const char *const channels[] = { "qvd_images", "qvd_configs",
+		"qvd_hosts", NULL };
+	static const struct db_callbacks cbs = { on_up, on_down, on_notify };
+	static const struct rpc_op none[] = { { .name = NULL } };
+	_cleanup_(freep)
+	char *conninfo = node_conf_conninfo(conf, "qvd_hkd");
+	const struct db_conf db_conf = { .conninfo = conninfo,
+		.program = "qvd-hkd", .channels = channels };
+	struct node node = { 0 };
+
+	node_init(&node, conf);
+	node.helper = rpc_new(node.loop, fd, none, on_helper_gone, &node);
+	node.db = db_new(node.loop, &db_conf, &cbs, &node);
+	ctl_open(&node, ctl_fd);
+	loop_run(node.loop);
+	node_done(&node);
+	return node.exit_code;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The main role of qvd-hkd: one struct node holds everything it knows. It
+ * runs unprivileged, decides, and asks the root helper to do. The truth is
+ * split: what should be is in the database, what is is in the kernel; the
+ * node's structs are the walk between them and can be lost at any moment
+ * (the next main adopts).
+ *
+ * node.c: life (database up and down, setting up, adoption, stopping);
+ * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
+ * vm_row.c: its rows; agent.c: the stream from the agent in it; import.c:
+ * images; ctl.c: hkd.sock; store.c: what is written to the database.
+ */
+#ifndef HKD_NODE_H
+#define HKD_NODE_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "db/db.h"
+#include "loop/loop.h"
+#include "model/node_conf.h"
+#include "net/rpc.h"
+
+/* From the farm's configuration rows. */
+struct node_settings {
+	char *bridge;
+	char *gateway;
+	char *dns;
+	bool nat;
+	int starts; /* at once */
+	int64_t lease_ms;
+	int64_t grace_ms;
+};
+
+enum node_phase {
+	NODE_WAITING,  /* for the database, or for this host's row */
+	NODE_PREPARING, /* network, adoption */
+	NODE_RUNNING,
+	NODE_STOPPING
+};
+
+struct node {
+	struct loop *loop;
+	const struct node_conf *conf;
+	struct db *db;
+	struct rpc *helper;
+	struct rpc_listener *ctl;
+	struct list ctl_peers; /* struct ctl_peer */
+	enum node_phase phase;
+	int exit_code;
+	int64_t host_id;
+	bool was_up; /* the database, once: the next time it is back */
+	bool db_told; /* that it is gone */
+	int64_t down_since_ms;
+	struct node_settings settings;
+	bool network_ready;
+	struct timer heartbeat;
+	struct timer retry; /* of setting up, or of writing */
+	struct sigwatch term;
+	struct map vms; /* id -> struct vm */
+	struct list queue; /* of VMs that wait for their turn to start */
+	int n_starting;	   /* that have their turn */
+	int n_adopting;	   /* answers still to come */
+	struct list imports;
+	struct list outbox; /* events not yet written */
+	int n_outbox;
+	bool outbox_busy;
+};
+
+/* The role. fd: the rpc socket to the helper; ctl_fd: hkd.sock. Returns an
+ * exit code. */
+int node_run(const struct node_conf *conf, int fd, int ctl_fd);
+
+/* Called by the other files. */
+/* VMs are reconciled and imports begun only then. */
+static inline bool
+node_is_running(const struct node *node)
+{
+	return node->phase == NODE_RUNNING;
+}
+void node_retry_later(struct node *node);
+void node_adopted_one(struct node *node);
+/* Reads one VM's row again. */
+void node_read_vm(struct node *node, int64_t vm_id);
+/* Gives free turns to the queue. */
+void node_pump_queue(struct node *node);
+
+/* store.c: everything that is written but runtime rows. An event waits in
+ * memory while the database is down, with its own time. */
+#define REF_LEN 8
+void ref_make(char ret[static REF_LEN + 1]);
+
+struct event {
+	const char *name;
+	int64_t vm_id, user_id, image_id; /* 0: none */
+	int64_t duration_ms;		  /* -1: none */
+	const char *error_id;		  /* NULL: none */
+	const char *ref;
+};
+void store_event(struct node *node, const struct event *event,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Writes what waits. */
+void store_flush(struct node *node);
+void store_done(struct node *node);
+
+/* import.c */
+void imports_claim(struct node *node);
+void imports_done(struct node *node);
+
+/* ctl.c */
+void ctl_open(struct node *node, int fd);
+void ctl_close(struct node *node);
+
+/* settings.c: rows of configs. */
+void settings_init(struct node_settings *s);
+void settings_done(struct node_settings *s);
+/* True if what the network needs has changed. */
+bool settings_take(struct node_settings *s, const struct db_result *res);
+extern const struct db_stmt settings_stmt;
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <sys/sysinfo.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "hkd/node.h"
+#include "model/config.h"
+
+const struct db_stmt settings_stmt = { "settings",
+	"SELECT key, value FROM configs WHERE tenant_id = 0", 0 };
+
+static const char *
+value_of(const struct db_result *res, const char *key)
+{
+	int i;
+
+	for (i = 0; res != NULL && i < db_rows(res); i++)
+		if (str_eq(db_str(res, i, "key"), key))
+			return db_str(res, i, "value");
+	return NULL;
+}
+
+/* The valid text: the row's, else the default. True if it is another. */
+static bool
+take_text(char **at, const struct db_result *res, const char *name)
+{
+	const struct config_key *key = config_find(name);
+	const char *value = value_of(res, name);
+
+	if (value == NULL || config_check(key, value, NULL) < 0)
+		value = key->def;
+	if (*at != NULL && str_eq(*at, value))
+		return false;
+	free(*at);
+	*at = xstrdup(value);
+	return true;
+}
+
+static int64_t
+take_number(const struct db_result *res, const char *name)
+{
+	return config_i64(config_find(name), value_of(res, name));
+}
+
+bool
+settings_take(struct node_settings *s, const struct db_result *res)
+{
+	bool nat = take_number(res, "vm.network.nat") != 0;
+	bool changed = nat != s->nat;
+
+	s->nat = nat;
+	changed |= take_text(&s->bridge, res, "vm.network.bridge");
+	changed |= take_text(&s->gateway, res, "vm.network.gateway");
+	changed |= take_text(&s->dns, res, "vm.network.dns");
+	s->grace_ms = take_number(res, "vm.stop.grace");
+	s->lease_ms = take_number(res, "hkd.lease");
+	s->starts = (int)take_number(res, "hkd.starts");
+	if (s->starts == 0)
+		s->starts = 2 * get_nprocs();
+	return changed;
+}
+
+void
+settings_init(struct node_settings *s)
+{
+	settings_take(s, NULL);
+}
+
+void
+settings_done(struct node_settings *s)
+{
+	free(s->bridge);
+	free(s->gateway);
+	free(s->dns);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One VM as this node walks it: what its row wants, what there is, and the
+ * one step that is under way. Owned by node->vms; lives as long as a row
+ * places it here or something of it may be left here. Role main.
+ */
+#ifndef HKD_VM_H
+#define HKD_VM_H
+
+#include "hkd/agent.h"
+#include "hkd/node.h"
+#include "model/states.h"
+
+/* What the rows say (vms, its OSF, user, tenant). */
+struct vm_wanted {
+	bool exists; /* the vms row is there */
+	bool here;   /* and placed on this node */
+	enum vm_desired desired;
+	int64_t epoch;
+	int64_t user_id;
+	int64_t osf_id;
+	char *name;	/* of the VM */
+	char *owner;	/* "alice@default" */
+	char *osf;
+	char *tag;
+	char *address;
+	int32_t idmap_slot;
+	bool is_volatile;
+	bool is_lxc;
+	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max,
+	    home_mb;
+};
+
+/* Where a start or a stop is. Steps are taken in this order. */
+enum vm_step {
+	VM_STEP_NONE,
+	VM_STEP_QUEUED,	  /* start: waits for its turn */
+	VM_STEP_IMAGE,	  /* which image its tag names */
+	VM_STEP_CHECKOUT, /* its files on this node */
+	VM_STEP_START,	  /* the container */
+	VM_STEP_AGENT,	  /* the agent's first word */
+	VM_STEP_ASK,	  /* stop: the agent is asked to power off */
+	VM_STEP_END,	  /* stop: its end is awaited */
+	VM_STEP_STOP,	  /* stop: liblxc's stop, then kill */
+	VM_STEP_CLEAN,	  /* what is left is removed */
+};
+
+struct vm {
+	struct node *node;
+	int64_t id;
+	struct vm_wanted want;
+
+	/* What there is; mirrored in vm_runtimes. */
+	int64_t epoch;
+	enum vm_state state;
+	int64_t image_id;
+	pid_t pid;
+	enum session_state session;
+	int64_t session_since_ms;
+	char *text; /* column step */
+	struct err err; /* why the run ended badly; ERR_NONE */
+	char ref[REF_LEN + 1];
+
+	enum vm_step step;
+	struct list queue_link; /* node->queue in VM_STEP_QUEUED */
+	bool has_turn;		/* counts in node->n_starting */
+	bool touched; /* something of it may be on the node */
+	bool asked;   /* its agent has been asked to power off, or can't be */
+	bool adopting;
+	bool freeing; /* at the end of this turn, if it is still of no use */
+	struct rpc_request *request; /* the step's, to the helper */
+	struct timer deadline;	     /* of the state */
+	struct timer step_timer;     /* of one step */
+	int64_t state_since_ms, run_since_ms;
+	int pidfd;
+	struct watch exit;
+	bool exit_watched;
+	struct agent agent;
+	struct agent_call *poweroff;
+
+	/* Its image, while it starts. */
+	char *image_name; /* "demo@1" */
+	char *checksum;
+	double phase_ms[3]; /* checkout, start, agent */
+
+	/* Writing of its runtime row. */
+	bool saving, dirty;
+};
+
+/* vm.c */
+struct vm *vm_get(struct node *node, int64_t id); /* made when missing */
+void vm_free(struct vm *vm);
+void vm_reconcile(struct vm *vm);
+/* The transition by model/machine.h; a pair that it refuses is logged and
+ * changes nothing (false). */
+bool vm_enter(struct vm *vm, enum vm_event event);
+/* Notes why the run ends badly (unless something worse is noted), with a new
+ * reference, and turns to stopping. name: of the event. */
+void vm_fail(struct vm *vm, enum vm_event event, const char *name,
+    const struct err *err);
+void vm_set_text(struct vm *vm, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void vm_event(struct vm *vm, const char *name, int64_t duration_ms,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void vm_cancel_step(struct vm *vm);
+void vm_watch_exit(struct vm *vm, int pidfd);
+/* A request to the helper with {"vm_id": id} and more; args taken. */
+void vm_ask(struct vm *vm, const char *op, json_t *args, int64_t deadline_ms,
+    rpc_result_cb cb);
+/* Ends its turn among those that start. */
+void vm_give_turn(struct vm *vm);
+
+/* vm_start.c: it is its turn; what is left is the agent's word; that came. */
+void vm_start_turn(struct vm *vm);
+void vm_start_agent(struct vm *vm);
+void vm_start_done(struct vm *vm);
+/* vm_stop.c */
+void vm_stop_begin(struct vm *vm);
+void vm_stop_next(struct vm *vm);
+void vm_on_step_timer(struct vm *vm);
+/* vm_adopt.c */
+/* Finds out whether a run is alive, after a restart of the daemon. */
+void vm_adopt(struct vm *vm);
+
+/* vm_row.c */
+extern const struct db_stmt vm_rows_stmt, vm_row_stmt;
+/* Takes what a row says; for a VM first heard of, also what its runtime row
+ * says. */
+struct vm *vm_take_row(
+    struct node *node, const struct db_result *res, int row);
+void vm_save(struct vm *vm);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * After a restart of the daemon: each run that the rows speak of, and each
+ * VM of which something is on the node, is asked about. What runs goes on;
+ * what died is ended in order; what nobody knows is removed.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "hkd/vm.h"
+#include "json/json.h"
+
+#define ADOPT_MS 60000
+#define CLEAN_MS 60000
+#define RETRY_MS 5000
+#define UNKNOWN_GRACE_MS 5000
+
+static void
+settled(struct vm *vm)
+{
+	vm->adopting = false;
+	vm_reconcile(vm);
+	node_adopted_one(vm->node);
+}
+
+static void
+found(struct vm *vm, const json_t *result, int fd)
+{
+	int64_t epoch = json_get_int(result, "epoch", 0);
+
+	/* A run that began, and whose row could not be written any more. */
+	if (epoch > vm->epoch)
+		vm->epoch = epoch;
+	vm->pid = (pid_t)json_get_int(result, "pid", 0);
+	vm->touched = true;
+	vm->run_since_ms = vm->state_since_ms = time_now_ms();
+	vm_watch_exit(vm, fd);
+	if (!vm_enter(vm, VM_EVENT_ADOPT))
+		return;
+	vm_event(vm, "vm.adopted", -1, "found %s after a restart of the "
+	    "house-keeper", vm_state_to_str(vm->state));
+	if (vm->state == VM_STATE_RUNNING)
+		agent_open(&vm->agent, 0);
+}
+
+/* Only bits of it are left: no state is worth being told. */
+static void
+on_bits_removed(
+    const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	closep(&fd);
+	vm->request = NULL;
+	if (err != NULL)
+		log_err(LOG_LEVEL_ERROR, err,
+		    "remove what is left of VM %lld", (long long)vm->id);
+	settled(vm);
+}
+
+static void
+not_found(struct vm *vm)
+{
+	struct err err;
+
+	vm->pid = 0;
+	vm->touched = true;
+	vm->session = SESSION_STOPPED;
+	if (vm->state == VM_STATE_STOPPED) {
+		vm_ask(vm, "vm.clean", json_object(), CLEAN_MS,
+		    on_bits_removed);
+		return;
+	}
+	if (vm->state == VM_STATE_STARTING ||
+	    vm->state == VM_STATE_RUNNING) {
+		vm->run_since_ms = time_now_ms();
+		err_set(&err, ERR_VM_LOST,
+		    "VM %lld ended while the house-keeper of its node was "
+		    "not running", (long long)vm->id);
+		vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
+	}
+	settled(vm);
+}
+
+static void
+on_adopted(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->request = NULL;
+	if (err == NULL) {
+		found(vm, result, fd);
+		settled(vm);
+		return;
+	}
+	closep(&fd);
+	if (err->code == ERR_NOT_FOUND) {
+		not_found(vm);
+		return;
+	}
+	log_err(LOG_LEVEL_ERROR, err, "look at VM %lld", (long long)vm->id);
+	timer_start(&vm->step_timer, RETRY_MS);
+}
+
+static void
+on_unknown_stopped(
+    const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	closep(&fd);
+	vm_ask(vm, "vm.clean", json_object(), CLEAN_MS, on_bits_removed);
+}
+
+void
+vm_adopt(struct vm *vm)
+{
+	vm->adopting = true;
+	if (vm->want.exists) {
+		vm_ask(vm, "vm.adopt",
+		    json_pack("{si ss}", "idmap_slot",
+			(int)vm->want.idmap_slot, "address",
+			vm->want.address), ADOPT_MS, on_adopted);
+		return;
+	}
+	log_warn("VM %lld: no row speaks of what is here of it; it is "
+		 "removed", (long long)vm->id);
+	vm_ask(vm, "vm.stop", json_pack("{si}", "grace_ms", UNKNOWN_GRACE_MS),
+	    ADOPT_MS, on_unknown_stopped);
+}

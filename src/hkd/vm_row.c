@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A VM's rows: what is wanted is read, what is is written, guarded by the
+ * epoch. Writes of one VM follow each other; what changes while one is under
+ * way, or while the database is down, is in the next. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "hkd/vm.h"
+
+#define ROW_COLUMNS                                                        \
+	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, "   \
+	"host(v.address) AS address, v.host_id, o.name AS osf, "           \
+	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "    \
+	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "              \
+	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "        \
+	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "     \
+	"r.session, r.error_id, r.error, r.error_ref "                     \
+	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                       \
+	"JOIN users u ON u.id = v.user_id "                                \
+	"JOIN tenants t ON t.id = u.tenant_id "                            \
+	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
+
+const struct db_stmt vm_rows_stmt = { "vm_rows",
+	"SELECT " ROW_COLUMNS "WHERE v.host_id = $1 OR "
+	"(r.host_id = $1 AND r.state <> 'stopped')", 1 };
+const struct db_stmt vm_row_stmt = { "vm_row",
+	"SELECT " ROW_COLUMNS "WHERE v.id = $1", 1 };
+
+/* A state keeps its time when only other columns change. */
+static const struct db_stmt save_stmt = { "vm_save",
+	"INSERT INTO vm_runtimes AS r (vm_id, epoch, state, host_id, "
+	"image_id, pid, session, started_at, step, error_id, error, "
+	"error_ref) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+	"CASE WHEN $3 = 'running' THEN now() END, $8, $9, $10, $11) "
+	"ON CONFLICT (vm_id) DO UPDATE SET epoch = $2, state = $3, "
+	"state_at = CASE WHEN r.state = $3 AND r.epoch = $2 "
+	"THEN r.state_at ELSE now() END, "
+	"host_id = $4, image_id = $5, pid = $6, session = $7, "
+	"session_at = CASE WHEN r.session = $7 AND r.epoch = $2 "
+	"THEN r.session_at ELSE now() END, "
+	"started_at = CASE WHEN r.epoch = $2 THEN "
+	"coalesce(r.started_at, excluded.started_at) "
+	"ELSE excluded.started_at END, "
+	"step = $8, error_id = $9, error = $10, error_ref = $11 "
+	"WHERE r.epoch <= $2", 11 };
+
+/* Reading */
+
+static void
+take_text(char **at, const struct db_result *res, int row, const char *col)
+{
+	const char *s = db_str(res, row, col);
+
+	if (s == NULL)
+		s = "";
+	if (*at != NULL && str_eq(*at, s))
+		return;
+	free(*at);
+	*at = xstrdup(s);
+}
+
+static void
+take_wanted(struct vm *vm, const struct db_result *res, int row)
+{
+	struct vm_wanted *w = &vm->want;
+
+	w->exists = true;
+	w->here = db_i64(res, row, "host_id") == vm->node->host_id;
+	w->desired = str_eq(db_str(res, row, "desired"), "running")
+	    ? VM_DESIRED_RUNNING
+	    : VM_DESIRED_STOPPED;
+	w->epoch = db_i64(res, row, "epoch");
+	w->user_id = db_i64(res, row, "user_id");
+	w->osf_id = db_i64(res, row, "osf_id");
+	take_text(&w->name, res, row, "name");
+	take_text(&w->owner, res, row, "owner");
+	take_text(&w->osf, res, row, "osf");
+	take_text(&w->tag, res, row, "tag");
+	take_text(&w->address, res, row, "address");
+	w->idmap_slot = (int32_t)db_i64(res, row, "idmap_slot");
+	w->is_volatile = str_eq(db_str(res, row, "root"), "volatile");
+	w->is_lxc = str_eq(db_str(res, row, "hypervisor"), "lxc");
+	w->memory_mb = db_i64(res, row, "memory_mb");
+	w->swap_mb = db_i64(res, row, "swap_mb");
+	w->cpu_percent = db_i64(res, row, "cpu_percent");
+	w->cpu_weight = db_i64(res, row, "cpu_weight");
+	w->pids_max = db_i64(res, row, "pids_max");
+	w->home_mb = db_i64(res, row, "home_mb");
+}
+
+/* What an earlier daemon of this node, or another node, has written. */
+static void
+take_run(struct vm *vm, const struct db_result *res, int row)
+{
+	const char *state = db_str(res, row, "run_state");
+	const char *session = db_str(res, row, "session");
+	const char *error_id = db_str(res, row, "error_id");
+
+	vm->epoch = db_i64(res, row, "run_epoch");
+	vm->image_id = db_i64(res, row, "image_id");
+	if (state == NULL ||
+	    db_i64(res, row, "run_host_id") != vm->node->host_id)
+		return;
+	if (!vm_state_from_str(state, &vm->state))
+		vm->state = VM_STATE_STOPPED;
+	if (session != NULL)
+		session_state_from_str(session, &vm->session);
+	if (error_id != NULL) {
+		vm->err.code = err_from_id(error_id);
+		str_copy(vm->err.msg, sizeof(vm->err.msg),
+		    db_str(res, row, "error"));
+		str_copy(vm->ref, sizeof(vm->ref),
+		    db_str(res, row, "error_ref"));
+	}
+}
+
+/* Whether the row tells what we know. After an outage it may not. */
+static bool
+run_differs(const struct vm *vm, const struct db_result *res, int row)
+{
+	const char *state = db_str(res, row, "run_state");
+	const char *session = db_str(res, row, "session");
+
+	if (state == NULL)
+		return vm->epoch > 0;
+	return db_i64(res, row, "run_epoch") < vm->epoch ||
+	    (db_i64(res, row, "run_epoch") == vm->epoch &&
+		(!str_eq(state, vm_state_to_str(vm->state)) ||
+		    !str_eq(session, session_state_to_str(vm->session))));
+}
+
+struct vm *
+vm_take_row(struct node *node, const struct db_result *res, int row)
+{
+	uint64_t id = (uint64_t)db_i64(res, row, "id");
+	struct vm *vm = map_get(&node->vms, id);
+	bool is_new = vm == NULL;
+
+	if (is_new)
+		vm = vm_get(node, (int64_t)id);
+	take_wanted(vm, res, row);
+	if (!is_new) {
+		if (!vm->saving && run_differs(vm, res, row))
+			vm_save(vm);
+		return vm;
+	}
+	take_run(vm, res, row);
+	if (vm->state != VM_STATE_STOPPED && node_is_running(node)) {
+		node->n_adopting++;
+		vm_adopt(vm);
+	}
+	return vm;
+}
+
+/* Writing */
+
+static void
+on_saved(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->saving = false;
+	if (err == NULL && db_affected(res) == 0) {
+		/* Somebody knows of a later run. */
+		log_warn("VM %lld: its run %lld is not the newest any more",
+		    (long long)vm->id, (long long)vm->epoch);
+		node_read_vm(vm->node, vm->id);
+	} else if (err != NULL && err->code == ERR_DATABASE) {
+		vm->dirty = true;
+		node_retry_later(vm->node);
+		return;
+	} else if (db_violates(err, "vm_runtimes_vm_id_fkey")) {
+		vm->want.exists = false;
+	} else if (err != NULL) {
+		log_err(LOG_LEVEL_ERROR, err, "write the state of VM %lld",
+		    (long long)vm->id);
+	}
+	if (vm->dirty)
+		vm_save(vm);
+	else
+		vm_reconcile(vm);
+}
+
+void
+vm_save(struct vm *vm)
+{
+	struct db_params p = { 0 };
+	bool bad = err_is_set(&vm->err);
+
+	if (!vm->want.exists || vm->epoch == 0)
+		return;
+	vm->dirty = vm->saving || !db_is_up(vm->node->db);
+	if (vm->dirty)
+		return;
+	db_param_i64(&p, vm->id);
+	db_param_i64(&p, vm->epoch);
+	db_param_str(&p, vm_state_to_str(vm->state));
+	db_param_i64(&p, vm->node->host_id);
+	if (vm->image_id != 0)
+		db_param_i64(&p, vm->image_id);
+	else
+		db_param_null(&p);
+	if (vm->pid != 0)
+		db_param_i64(&p, vm->pid);
+	else
+		db_param_null(&p);
+	db_param_str(&p, session_state_to_str(vm->session));
+	db_param_str(&p, vm->text);
+	db_param_str(&p, bad ? err_id(vm->err.code) : NULL);
+	db_param_str(&p, bad ? vm->err.msg : NULL);
+	db_param_str(&p, bad ? vm->ref : NULL);
+	vm->saving = true;
+	db_exec(vm->node->db, &save_stmt, &p, 0, on_saved, vm);
+}

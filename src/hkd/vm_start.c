@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The steps of a start: the image that the tag names, its files, the
+ * container, the agent's first word. Each is one question to the database or
+ * the helper; the answer leads to the next.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "hkd/vm.h"
+#include "json/json.h"
+#include "model/machine.h"
+
+#define CHECKOUT_MS (30 * 60 * 1000) /* the state's deadline is shorter */
+#define START_MS    60000
+#define AGENT_MS    60000
+
+/* A tag of the OSF; else the version of that name. */
+static const struct db_stmt image_stmt = { "vm_image",
+	"SELECT id, version, state, blocked, checksum, progress, error "
+	"FROM images WHERE osf_id = $1 AND id = coalesce("
+	"(SELECT image_id FROM image_tags WHERE osf_id = $1 AND tag = $2), "
+	"(SELECT id FROM images WHERE osf_id = $1 AND version = $2))", 2 };
+
+static void
+fail(struct vm *vm, const struct err *err)
+{
+	struct err why = *err;
+
+	err_wrap(&why, 0, "start VM %lld", (long long)vm->id);
+	/* Codes that say nothing to a client become "vm-start-failed". */
+	if (why.code == ERR_SYSTEM || why.code == ERR_INTERNAL ||
+	    why.code == ERR_TIMEOUT || why.code == ERR_UNAVAILABLE ||
+	    why.code == ERR_PARAMETER || why.code == ERR_NOT_FOUND)
+		why.code = ERR_VM_START;
+	vm_fail(vm, VM_EVENT_FAIL, "vm.start-failed", &why);
+}
+
+static void
+set_step(struct vm *vm, enum vm_step step)
+{
+	vm->step = step;
+	vm->state_since_ms = time_now_ms();
+	vm_save(vm);
+}
+
+/* Notes how long the step took that ends now. */
+static void
+note_phase(struct vm *vm, int phase)
+{
+	vm->phase_ms[phase] = (double)(time_now_ms() - vm->state_since_ms);
+}
+
+/* The agent */
+
+void
+vm_start_agent(struct vm *vm)
+{
+	vm_set_text(vm, "waiting for its agent");
+	set_step(vm, VM_STEP_AGENT);
+	agent_open(&vm->agent, AGENT_MS);
+}
+
+void
+vm_start_done(struct vm *vm)
+{
+	int64_t took = time_now_ms() - vm->run_since_ms;
+
+	note_phase(vm, 2);
+	vm_set_text(vm, "%s", "");
+	vm_give_turn(vm);
+	if (!vm_enter(vm, VM_EVENT_READY))
+		return;
+	vm_event(vm, "vm.running", took,
+	    "running on '%s' from image %s (checkout %.0f ms, start %.0f ms, "
+	    "agent %.0f ms)", vm->node->conf->name,
+	    vm->image_name != NULL ? vm->image_name : "?", vm->phase_ms[0],
+	    vm->phase_ms[1], vm->phase_ms[2]);
+	vm_reconcile(vm);
+}
+
+/* The container */
+
+static void
+on_started(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->request = NULL;
+	if (err != NULL) {
+		closep(&fd);
+		fail(vm, err);
+		return;
+	}
+	note_phase(vm, 1);
+	vm->pid = (pid_t)json_get_int(result, "pid", 0);
+	vm_watch_exit(vm, fd);
+	vm_start_agent(vm);
+}
+
+/* Letters, digits and '-' of the VM's name; heap. */
+static char *
+hostname_of(const struct vm *vm)
+{
+	char *name = xstrndup(vm->want.name, 63), *p, *start = name;
+	char *host;
+
+	for (p = name; *p != '\0'; p++)
+		if (!isalnum((unsigned char)*p))
+			*p = '-';
+	while (*start == '-')
+		start++;
+	while (p > start && p[-1] == '-')
+		*--p = '\0';
+	host = *start != '\0' ? xstrdup(start)
+			      : xasprintf("vm%lld", (long long)vm->id);
+	free(name);
+	return host;
+}
+
+static void
+step_start(struct vm *vm)
+{
+	_cleanup_(freep) char *host = hostname_of(vm);
+	const struct vm_wanted *w = &vm->want;
+
+	vm_set_text(vm, "starting the container");
+	set_step(vm, VM_STEP_START);
+	vm->touched = true;
+	vm_ask(vm, "vm.start",
+	    json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}",
+		"epoch", (json_int_t)vm->epoch, "hostname", host,
+		"checksum", vm->checksum, "volatile", (int)w->is_volatile,
+		"address", w->address, "idmap_slot", (int)w->idmap_slot,
+		"memory_mb", (json_int_t)w->memory_mb,
+		"swap_mb", (json_int_t)w->swap_mb,
+		"cpu_percent", (json_int_t)w->cpu_percent,
+		"cpu_weight", (json_int_t)w->cpu_weight,
+		"pids_max", (json_int_t)w->pids_max,
+		"home_mb", (json_int_t)w->home_mb),
+	    START_MS, on_started);
+}
+
+/* The image */
+
+static void
+on_checked_out(
+    const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+	struct err why;
+
+	closep(&fd);
+	vm->request = NULL;
+	if (err != NULL) {
+		why = *err;
+		err_wrap(&why, 0, "check out image '%s'", vm->image_name);
+		if (why.code == ERR_SYSTEM || why.code == ERR_NOT_FOUND)
+			why.code = ERR_IMAGE;
+		fail(vm, &why);
+		return;
+	}
+	note_phase(vm, 0);
+	step_start(vm);
+}
+
+static int
+check_image(const struct vm *vm, const struct db_result *res, struct err *err)
+{
+	const char *state, *error;
+
+	if (db_rows(res) == 0)
+		return err_set(err, ERR_IMAGE,
+		    "OSF '%s' has no image '%s'; import one, or move the tag "
+		    "('qvd image list')", vm->want.osf, vm->want.tag);
+	if (db_bool(res, 0, "blocked"))
+		return err_set(err, ERR_IMAGE, "image '%s' is blocked",
+		    vm->image_name);
+	state = db_str(res, 0, "state");
+	error = db_str(res, 0, "error");
+	if (!str_eq(state, "published") && !str_eq(state, "retired"))
+		return err_set(err, ERR_IMAGE,
+		    "image '%s' can't be used: its import is %s (%lld %%)%s%s",
+		    vm->image_name, state,
+		    (long long)db_i64(res, 0, "progress"),
+		    error != NULL ? ": " : "", error != NULL ? error : "");
+	if (db_str(res, 0, "checksum") == NULL)
+		return err_set(err, ERR_IMAGE, "image '%s' has no checksum",
+		    vm->image_name);
+	return 0;
+}
+
+static void
+on_image(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+	const char *version;
+	struct err why;
+
+	/* A late answer to a start that was given up. */
+	if (vm->step != VM_STEP_IMAGE)
+		return;
+	if (err != NULL) {
+		fail(vm, err);
+		return;
+	}
+	version = db_str(res, 0, "version");
+	free(vm->image_name);
+	vm->image_name = xasprintf("%s@%s", vm->want.osf,
+	    version != NULL ? version : vm->want.tag);
+	if (check_image(vm, res, &why) < 0) {
+		fail(vm, &why);
+		return;
+	}
+	vm->image_id = db_i64(res, 0, "id");
+	free(vm->checksum);
+	vm->checksum = xstrdup(db_str(res, 0, "checksum"));
+	vm_set_text(vm, "checking out image %s", vm->image_name);
+	set_step(vm, VM_STEP_CHECKOUT);
+	vm->request = rpc_ask(vm->node->helper, "image.checkout",
+	    json_pack("{ss}", "checksum", vm->checksum), -1, CHECKOUT_MS,
+	    on_checked_out, vm);
+}
+
+void
+vm_start_turn(struct vm *vm)
+{
+	struct db_params p = { 0 };
+	struct err err;
+
+	vm->has_turn = true;
+	vm->node->n_starting++;
+	timer_start(&vm->deadline,
+	    vm_state_deadline(VM_STATE_STARTING)->deadline_ms);
+	vm_set_text(vm, "looking for its image");
+	vm->step = VM_STEP_IMAGE;
+	vm->state_since_ms = time_now_ms();
+	if (!vm->want.is_lxc) {
+		err_set(&err, ERR_VM_START,
+		    "this node can't run virtual machines (OSF '%s' has "
+		    "hypervisor kvm)", vm->want.osf);
+		fail(vm, &err);
+		return;
+	}
+	db_param_i64(&p, vm->want.osf_id);
+	db_param_str(&p, vm->want.tag);
+	db_exec(vm->node->db, &image_stmt, &p, 0, on_image, vm);
+}

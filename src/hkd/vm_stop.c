@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The steps of a stop: the agent is asked to power off, its end awaited for
+ * the grace, then liblxc's stop and the kill, then everything that is left
+ * is removed. Also the end of a failed start and of a run that died.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "hkd/vm.h"
+#include "json/json.h"
+
+#define STOP_GRACE_MS 2000 /* after the agent had its own */
+#define STOP_MS	      60000
+#define CLEAN_MS      60000
+
+static void
+stopped(struct vm *vm)
+{
+	int64_t took = time_now_ms() - vm->state_since_ms;
+
+	vm->step = VM_STEP_NONE;
+	vm->pid = 0;
+	vm->touched = false;
+	vm->session = SESSION_STOPPED;
+	agent_close(&vm->agent);
+	vm_watch_exit(vm, -1);
+	vm_set_text(vm, "%s", "");
+	if (!vm_enter(vm, VM_EVENT_CLEAN))
+		return;
+	vm_event(vm, "vm.stopped", took, "stopped, nothing of it is left");
+	vm_reconcile(vm);
+}
+
+static void
+stuck(struct vm *vm, const struct err *err)
+{
+	struct err why = *err;
+
+	vm->step = VM_STEP_NONE;
+	if (vm->state == VM_STATE_ZOMBIE) {
+		log_err(LOG_LEVEL_WARN, err, "VM %lld is still a zombie",
+		    (long long)vm->id);
+		vm_enter(vm, VM_EVENT_STUCK);
+		return;
+	}
+	err_wrap(&why, 0, "remove what is left of VM %lld",
+	    (long long)vm->id);
+	vm_fail(vm, VM_EVENT_STUCK, "vm.zombie", &why);
+}
+
+static void
+on_cleaned(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	closep(&fd);
+	vm->request = NULL;
+	if (err != NULL)
+		stuck(vm, err);
+	else
+		stopped(vm);
+}
+
+static void
+on_stopped(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	closep(&fd);
+	vm->request = NULL;
+	/* Cleaning kills what is still there, or says what can't be. */
+	if (err != NULL)
+		log_err(LOG_LEVEL_WARN, err, "stop VM %lld",
+		    (long long)vm->id);
+	vm->step = VM_STEP_CLEAN;
+	vm_ask(vm, "vm.clean", json_object(), CLEAN_MS, on_cleaned);
+}
+
+static void
+step_stop(struct vm *vm)
+{
+	timer_stop(&vm->step_timer);
+	vm->step = VM_STEP_STOP;
+	agent_close(&vm->agent);
+	vm_ask(vm, "vm.stop",
+	    json_pack("{si}", "grace_ms", vm->pid != 0 ? STOP_GRACE_MS : 0),
+	    STOP_MS, on_stopped);
+}
+
+static void
+on_asked(const struct err *err, void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->poweroff = NULL;
+	if (err != NULL) {
+		log_err(LOG_LEVEL_WARN, err,
+		    "VM %lld: its agent can't be asked to power off",
+		    (long long)vm->id);
+		step_stop(vm);
+		return;
+	}
+	vm->step = VM_STEP_END;
+	timer_start(&vm->step_timer, vm->node->settings.grace_ms);
+}
+
+/* The grace is over. */
+void
+vm_on_step_timer(struct vm *vm)
+{
+	if (vm->step == VM_STEP_END) {
+		log_warn("VM %lld did not power off within %lld s",
+		    (long long)vm->id,
+		    (long long)vm->node->settings.grace_ms / 1000);
+		step_stop(vm);
+	}
+}
+
+void
+vm_stop_next(struct vm *vm)
+{
+	if (vm->pid == 0 && !vm->touched) {
+		stopped(vm);
+		return;
+	}
+	if (vm->pid == 0 || vm->asked || vm->state == VM_STATE_ZOMBIE) {
+		step_stop(vm);
+		return;
+	}
+	vm->asked = true;
+	vm->step = VM_STEP_ASK;
+	vm->poweroff = agent_poweroff(vm, on_asked, vm);
+}
+
+void
+vm_stop_begin(struct vm *vm)
+{
+	vm->asked = vm->state != VM_STATE_RUNNING;
+	vm_cancel_step(vm);
+	vm_give_turn(vm);
+	vm_set_text(vm, "stopping");
+	if (!vm_enter(vm, VM_EVENT_STOP))
+		return;
+	vm_event(vm, "vm.stopping", -1, "%s",
+	    !vm->want.exists ? "it was deleted"
+		: !vm->want.here ? "it was placed on another node"
+		: vm->want.desired == VM_DESIRED_STOPPED
+		? "stop wanted"
+		: "a new run is wanted");
+	vm_reconcile(vm);
+}
