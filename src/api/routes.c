@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* All that the API can be asked. The bodies' members and their limits are
+ * the field tables of the resources. */
+#include "api/api.h"
+
+#define CRUD(name_, word_, add_)                                              \
+	{ "GET", "/v1/" name_, PERMISSION_ADMIN, resource_list, NULL,         \
+		&resource_##word_ },                                          \
+	    { "POST", "/v1/" name_, PERMISSION_ADMIN, add_, name_ ".add",     \
+		    &resource_##word_ },                                      \
+	    { "GET", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_get,    \
+		    NULL, &resource_##word_ },                                \
+	    { "PATCH", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_set,  \
+		    name_ ".set", &resource_##word_ },                        \
+	    { "DELETE", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_del, \
+		    name_ ".del", &resource_##word_ },                        \
+	{                                                                     \
+		"GET", "/v1/" name_ "/{id}/events", PERMISSION_ADMIN,         \
+		    resource_events, NULL, &resource_##word_                  \
+	}
+
+#define ADMIN(method_, path_, handler_, action_, resource_)                    \
+	{                                                                      \
+		method_, path_, PERMISSION_ADMIN, handler_, action_, resource_ \
+	}
+
+/* clang-format off */
+const struct route routes[] = {
+	{ "GET", "/v1", PERMISSION_ANY, about, NULL, NULL },
+	CRUD("tenants", tenants, resource_add),
+	CRUD("users", users, user_add),
+	ADMIN("PUT", "/v1/users/{id}/password", user_password,
+	    "users.password", &resource_users),
+	CRUD("osfs", osfs, resource_add),
+	CRUD("images", images, image_add),
+	ADMIN("PUT", "/v1/images/{id}/tags/{tag}", image_tag, "images.tag",
+	    &resource_images),
+	ADMIN("DELETE", "/v1/images/{id}/tags/{tag}", image_untag,
+	    "images.untag", &resource_images),
+	CRUD("vms", vms, vm_add),
+	ADMIN("POST", "/v1/vms/{id}/start", vm_start, "vms.start",
+	    &resource_vms),
+	ADMIN("POST", "/v1/vms/{id}/stop", vm_stop, "vms.stop",
+	    &resource_vms),
+	CRUD("hosts", hosts, resource_add),
+	ADMIN("GET", "/v1/sessions", session_list, NULL, NULL),
+	ADMIN("POST", "/v1/sessions/{id}/disconnect", session_disconnect,
+	    "sessions.disconnect", &resource_vms),
+	ADMIN("GET", "/v1/configs", config_list, NULL, NULL),
+	ADMIN("GET", "/v1/configs/{key}", config_get, NULL, NULL),
+	ADMIN("PUT", "/v1/configs/{key}", config_set, "configs.set", NULL),
+	ADMIN("DELETE", "/v1/configs/{key}", config_unset, "configs.unset",
+	    NULL),
+	ADMIN("GET", "/v1/events", event_list, NULL, NULL),
+	{ .method = NULL },
+};
+/* clang-format on */
