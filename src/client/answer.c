@@ -104,8 +104,9 @@ on_headers_complete(llhttp_t *parser)
 	clean(answer->headers.ref);
 	clean(answer->headers.key);
 	clean(answer->headers.type);
-	/* 2: no body, and stop here for good. The QVD protocol's 101 has no
-	 * Connection and Upgrade headers, so llhttp can't know. */
+	/* 2: no body, and HTTP ends here. The QVD protocol's 101 has no
+	 * Connection and Upgrade headers, so llhttp can't know. It would say
+	 * so only with the next byte, which may never come. */
 	return answer->status == 101 ? 2 : 0;
 }
 
@@ -217,7 +218,7 @@ answer_feed(struct answer *answer, const char *data, size_t len,
 		err->code = ERR_NONE;
 		r = llhttp_execute(&answer->parser, data + i, 1);
 		*ret_used = i + 1;
-		if (r == HPE_PAUSED_UPGRADE && answer->status == 101)
+		if (answer->head_done && answer->status == 101)
 			return ANSWER_UPGRADED;
 		if (r == HPE_PAUSED && answer->complete)
 			break;

@@ -83,8 +83,9 @@ print_help(void)
 	char left[48];
 	size_t i;
 
-	printf("Usage: qvd-client [options]\n"
-	       "Connects to a QVD desktop and shows it on $DISPLAY.\n\n");
+	printf("Usage: qvd-client [connect|list|stop|token] [options] "
+	       "[HOST[:PORT]] [VM]\n"
+	       "Shows a QVD desktop on $DISPLAY, lists or stops desktops.\n\n");
 	for (i = 0; i < ARRAY_SIZE(table); i++) {
 		snprintf(left, sizeof(left), "%c%c%s --%s%s%s",
 		    table[i].letter != 0 ? '-' : ' ',
@@ -104,8 +105,8 @@ set_port(struct cli_options *o, const char *value, struct err *err)
 {
 	if (str_to_int(value, 1, 65535, &o->port))
 		return 0;
-	return err_set(
-	    err, ERR_USAGE, "port '%s' is not a number of 1 to 65535", value);
+	return err_set(err, ERR_USAGE,
+	    "port '%s' is not a number of 1 to 65535", value);
 }
 
 static int
@@ -280,6 +281,60 @@ by_letter(int c)
 	return (enum option_id)c;
 }
 
+/* "farm", "farm:8443", "[2001:db8::1]:8443"; cut in place. */
+static int
+set_host(struct cli_options *o, char *arg, struct err *err)
+{
+	char *port = NULL, *end;
+
+	o->host = arg;
+	if (arg[0] == '[' && (end = strchr(arg, ']')) != NULL) {
+		o->host = arg + 1;
+		*end = '\0';
+		if (end[1] == ':')
+			port = end + 2;
+	} else if ((end = strchr(arg, ':')) != NULL &&
+	    strchr(end + 1, ':') == NULL) {
+		*end = '\0';
+		port = end + 1;
+	}
+	return port != NULL ? set_port(o, port, err) : 0;
+}
+
+/* [ACTION] [HOST[:PORT]] [VM] */
+static int
+positional(struct cli_options *o, int n, char **args, struct err *err)
+{
+	static const struct {
+		const char *word;
+		enum cli_action action;
+	} actions[] = {
+		{ "connect", CLI_CONNECT },
+		{ "list", CLI_LIST },
+		{ "stop", CLI_STOP },
+		{ "token", CLI_TOKEN },
+	};
+	size_t i;
+	int at = 0, r;
+
+	for (i = 0; n > 0 && i < ARRAY_SIZE(actions); i++)
+		if (str_eq(args[0], actions[i].word)) {
+			r = set_action(o, actions[i].action, err);
+			if (r < 0)
+				return r;
+			at = 1;
+			break;
+		}
+	if (at < n && (r = set_host(o, args[at++], err)) < 0)
+		return r;
+	if (at < n)
+		o->vm = args[at++];
+	if (at < n)
+		return err_set(err, ERR_USAGE,
+		    "'%s' is one word too many; see --help", args[at]);
+	return 0;
+}
+
 int
 cli_options_parse(
     struct cli_options *o, int argc, char **argv, struct err *err)
@@ -303,9 +358,8 @@ cli_options_parse(
 		if (r != 0)
 			return r;
 	}
-	if (optind < argc)
-		return err_set(err, ERR_USAGE,
-		    "'%s' belongs to no option; see --help", argv[optind]);
+	if ((r = positional(o, argc - optind, argv + optind, err)) < 0)
+		return r;
 	if (o->host == NULL)
 		return err_set(err, ERR_USAGE,
 		    "which farm? Give --host or set QVD_HOST");

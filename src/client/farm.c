@@ -111,7 +111,7 @@ read_answer(struct qvd_client *c, const struct farm_request *req,
 				    answer->headers.info, 0);
 		}
 		at += r >= 0 && at < n ? used : 0;
-		if (r == ANSWER_UPGRADED)
+		if (r == ANSWER_UPGRADED && early != NULL)
 			buf_append(early, data + at, n - at);
 		if (r < 0 || r == ANSWER_UPGRADED || r == ANSWER_FINAL)
 			break;
