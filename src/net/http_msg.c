@@ -276,6 +276,10 @@ http_msg_head(struct http_msg *m, llhttp_type_t type, struct arena *arena,
 	m->minor0 = m->parser.http_minor == 0;
 	m->close = m->minor0;
 	m->status = m->parser.status_code;
+	if (type == HTTP_RESPONSE && (m->status < 100 || m->status > 599)) {
+		err_set(err, ERR_INVALID, "status %d", m->status);
+		return 400;
+	}
 	if (type == HTTP_REQUEST)
 		m->method = llhttp_method_name(m->parser.method);
 	return check_framing(m, err) < 0 ? 400 : 0;
