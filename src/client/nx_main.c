@@ -5,6 +5,7 @@
  * descriptor 3 to the farm; not for people. It holds no secret.
  */
 #include <nx/NX.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,12 +13,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <xcb/xcb.h>
 
 #include "client/viewer.h"
 
-#define LOOP_SECONDS 60 /* libXcomp shortens it to what it needs */
+#define LOOP_SECONDS 10 /* libXcomp shortens it to what it needs */
+/* For the agent at the other end to have opened its X connection. */
+#define GRANT_SECONDS 30
 
 /* With the authority file, as libXcomp will do it. */
 static bool
@@ -28,6 +32,47 @@ display_answers(void)
 
 	xcb_disconnect(x);
 	return ok;
+}
+
+/*
+ * The agent's X connection comes without the user's cookie, and libXcomp
+ * doesn't add it. Where the X server insists on one (many let the user's own
+ * processes in without, by "localuser"), it is told to let them in until the
+ * agent has come: who runs as the user could have read the cookie.
+ */
+static bool
+needs_grant(void)
+{
+	static char none[1];
+	xcb_auth_info_t auth = { .name = none, .data = none };
+	xcb_connection_t *x =
+	    xcb_connect_to_display_with_auth_info(NULL, &auth, NULL);
+	bool refused = xcb_connection_has_error(x) != 0;
+
+	xcb_disconnect(x);
+	return refused;
+}
+
+static void
+grant(uint8_t mode)
+{
+	static const char kind[] = "localuser"; /* its NUL is the separator */
+	const struct passwd *pw = getpwuid(geteuid());
+	uint8_t address[sizeof(kind) + 64];
+	xcb_connection_t *x;
+	size_t n;
+
+	if (pw == NULL || (n = strlen(pw->pw_name)) > 64)
+		return;
+	memcpy(address, kind, sizeof(kind));
+	memcpy(address + sizeof(kind), pw->pw_name, n);
+	x = xcb_connect(NULL, NULL);
+	if (xcb_connection_has_error(x) == 0)
+		free(xcb_request_check(x,
+		    xcb_change_hosts_checked(x, mode,
+			XCB_FAMILY_SERVER_INTERPRETED,
+			(uint16_t)(sizeof(kind) + n), address)));
+	xcb_disconnect(x);
 }
 
 static int
@@ -41,8 +86,10 @@ no_display(const char *what)
 
 /* Until libXcomp says that its work is over. */
 static void
-run(void)
+run(bool granted)
 {
+	time_t until = time(NULL) + GRANT_SECONDS;
+
 	while (NXTransRunning(NX_FD_ANY)) {
 		struct timeval timeout = { .tv_sec = LOOP_SECONDS };
 		fd_set readable, writable;
@@ -57,13 +104,20 @@ run(void)
 		    NXTransExecute(&result, &error, &max, &readable,
 			&writable, &timeout) == 0)
 			break;
+		if (granted && time(NULL) >= until) {
+			granted = false;
+			grant(XCB_HOST_MODE_DELETE);
+		}
 	}
+	if (granted)
+		grant(XCB_HOST_MODE_DELETE);
 }
 
 int
 main(int argc, char **argv)
 {
 	const char ready = VIEWER_READY;
+	bool granted;
 	char word = 0;
 
 	if (argc != 2) {
@@ -81,11 +135,13 @@ main(int argc, char **argv)
 	if (send(VIEWER_CTL_FD, &ready, 1, MSG_NOSIGNAL) != 1 ||
 	    read(VIEWER_CTL_FD, &word, 1) != 1 || word != VIEWER_GO)
 		return VIEWER_EXIT_ENDED; /* not needed after all */
+	if ((granted = needs_grant()))
+		grant(XCB_HOST_MODE_INSERT);
 	if (NXTransCreate(VIEWER_NX_FD, NX_MODE_SERVER, argv[1]) != 1) {
 		fputs("Error: libXcomp refused to start\n", stderr);
 		return VIEWER_EXIT_NX;
 	}
-	run();
+	run(granted);
 	if (!display_answers())
 		return no_display("has gone");
 	return VIEWER_EXIT_ENDED;

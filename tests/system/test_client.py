@@ -500,7 +500,7 @@ def test_the_x_server_goes_away(server, client, agent):
     need("Xvfb")
     with Display(size="1024x768") as screen:
         child = connect(client, screen)
-        eventually(lambda: "Connected." in child.out.read_text(), 20)
+        eventually(agent.typed.exists, 20)
         screen.process.kill()
         assert child.wait(20) == EXIT_SESSION
     assert "has gone" in child.out.read_text()
