@@ -163,7 +163,7 @@ def system_tests(kind):
     # Tests that need the machine for themselves come after, alone.
     select = "" if LONG else " and not long"
     name = f"system-{kind}"
-    totals = pytest(name, "tests/system", "-n", JOBS, "--dist", "worksteal",
+    totals = pytest(name, "tests/system", "-n", JOBS, "--dist", "loadfile",
                     "-m", f"not alone{select}", QVD_BUILD=kind)
     alone = subprocess.run(
         ["grep", "-rlE", r"mark\.alone", "tests/system"], check=False,

@@ -35,7 +35,10 @@ build_tree() {
 		}
 		printf '%s\n' "$want" >"$dir/.qvd-options"
 	fi
-	ninja -C "$dir" --quiet
+	ninja -C "$dir" >"$dir.log" 2>&1 || {
+		grep -vE '^\[[0-9]+/[0-9]+\]' "$dir.log" | tail -100 >&2
+		die "the build in $dir failed, see above"
+	}
 	link_programs "$dir"
 }
 
