@@ -136,6 +136,8 @@ struct connected_op {
 	struct broker *broker;
 	struct rpc_call *call;
 	int64_t vm_id, generation, user_id;
+	int64_t duration_ms, agent_ms;
+	bool resumed;
 };
 
 static void
@@ -144,6 +146,7 @@ on_connected(const struct db_result *res, const struct err *err, void *arg)
 	struct connected_op *op = arg;
 	struct hold *h = hold_find(op->broker, op->vm_id, op->generation);
 	struct failure f = { 0 };
+	char text[96];
 
 	if (err != NULL)
 		failure_from_err(&f, err);
@@ -155,12 +158,16 @@ on_connected(const struct db_result *res, const struct err *err, void *arg)
 		reply_failure(op->call, &f);
 	} else {
 		h->connected = true;
-		event_write(op->broker,
-		    &(struct event){ .name = "session.connected",
-			.vm_id = op->vm_id,
-			.user_id = op->user_id,
-			.text = "the user is in the desktop",
-			.duration_ms = -1 });
+		snprintf(text, sizeof(text),
+		    "the user is in the desktop (X session %s in %lld ms)",
+		    op->resumed ? "resumed" : "started",
+		    (long long)op->agent_ms);
+		event_write(
+		    op->broker, &(struct event){ .name = "session.connected",
+				    .vm_id = op->vm_id,
+				    .user_id = op->user_id,
+				    .text = text,
+				    .duration_ms = op->duration_ms });
 		rpc_reply(op->call, NULL, -1);
 	}
 	free(op);
@@ -191,6 +198,9 @@ op_connected(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	op->vm_id = h->vm_id;
 	op->generation = h->generation;
 	op->user_id = h->user_id;
+	op->duration_ms = json_get_int(args, "duration_ms", -1);
+	op->agent_ms = json_get_int(args, "agent_ms", 0);
+	op->resumed = json_get_bool(args, "resumed", false);
 	session_params(&p, b, h->vm_id, h->generation);
 	db_exec(b->db, &sql_connected, &p, 0, on_connected, op);
 }
@@ -205,8 +215,7 @@ hold_of(struct worker_link *w, const json_t *args)
 }
 
 void
-op_disconnected(
-    struct rpc_call *call, const json_t *args, int fd, void *arg)
+op_disconnected(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	struct worker_link *w = arg;
 	struct hold *h = hold_of(w, args);
@@ -240,13 +249,12 @@ op_failed(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_reply(call, NULL, -1);
 	if (h == NULL || !failure_from_json(args, &f))
 		return;
-	event_write(w->broker,
-	    &(struct event){ .name = "session.failed",
-		.vm_id = h->vm_id,
-		.user_id = h->user_id,
-		.text = f.err.msg,
-		.duration_ms = -1,
-		.failure = &f });
+	event_write(w->broker, &(struct event){ .name = "session.failed",
+				   .vm_id = h->vm_id,
+				   .user_id = h->user_id,
+				   .text = f.err.msg,
+				   .duration_ms = -1,
+				   .failure = &f });
 	hold_release(w->broker, h);
 }
 
@@ -288,12 +296,11 @@ sessions_worker_gone(struct worker_link *w)
 					mine = h;
 		if (mine == NULL)
 			break;
-		event_write(b,
-		    &(struct event){ .name = "session.disconnected",
-			.vm_id = mine->vm_id,
-			.user_id = mine->user_id,
-			.text = "the relay process ended",
-			.duration_ms = -1 });
+		event_write(b, &(struct event){ .name = "session.disconnected",
+				   .vm_id = mine->vm_id,
+				   .user_id = mine->user_id,
+				   .text = "the relay process ended",
+				   .duration_ms = -1 });
 		hold_release(b, mine);
 	} while (true);
 }
@@ -311,8 +318,7 @@ op_sessions(struct rpc_call *call, const json_t *args, int fd, void *arg)
 
 	closep(&fd);
 	rpc_reply(call, NULL, -1);
-	json_array_foreach(json_object_get(args, "list"), i, entry)
-	{
+	json_array_foreach (json_object_get(args, "list"), i, entry) {
 		int64_t vm_id = json_integer_value(json_array_get(entry, 0));
 		int64_t gen = json_integer_value(json_array_get(entry, 1));
 
@@ -373,8 +379,7 @@ sessions_sync(struct broker *b)
 	struct hold *h;
 	struct buf ids;
 
-	if (b->db == NULL || !db_is_up(b->db) || b->host_id == 0 ||
-	    !b->graced)
+	if (b->db == NULL || !db_is_up(b->db) || b->host_id == 0 || !b->graced)
 		return;
 	buf_init(&ids, 1024 * 1024);
 	buf_append(&ids, "{", 1);

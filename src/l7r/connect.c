@@ -18,20 +18,24 @@
 #include "l7r/worker.h"
 #include "net/http_client.h"
 
-#define SESSION_MS 180000 /* POST /session, with provisioning */
-#define STREAM_MS  15000
-#define AGENT_BODY (64 * 1024)
+#define SESSION_MS  180000 /* POST /session, with provisioning */
+#define STREAM_MS   15000
+#define AGENT_BODY  (64 * 1024)
 #define INTERIM_MAX 200 /* lines that a VM may send to its user */
-#define KEY_LEN	   64
+#define KEY_LEN     64
 
 struct connect {
 	struct client *client;
 	int vm_id;
-	json_t *params; /* of the client, then with the properties */
+	json_t *params;          /* of the client, then with the properties */
 	struct session *session; /* once acquired */
 	char key[KEY_LEN + 1];
 	struct http_client *agent;
 	struct io *stream; /* display, between the agent's 101 and ours */
+	int64_t start_ms;  /* when the request came */
+	int64_t
+	    agent_ms; /* the X session's part of the time, as the VMA says */
+	bool resumed; /* the X session was there already */
 	int interims;
 	bool told; /* the broker knows how it ended */
 };
@@ -105,8 +109,8 @@ fail_agent(struct connect *cn, const char *what, const struct err *err)
 		    "Unable to %s VM %d, operation timed out!", what,
 		    cn->vm_id);
 	else
-		failure_set(&f, 0, ERR_SESSION, "Unable to %s VM %d: %s",
-		    what, cn->vm_id, text);
+		failure_set(&f, 0, ERR_SESSION, "Unable to %s VM %d: %s", what,
+		    cn->vm_id, text);
 	fail(cn, &f);
 }
 
@@ -151,8 +155,7 @@ on_connected(const json_t *answer, int fd, const struct err *err, void *arg)
 }
 
 static void
-on_agent_upgrade(
-    struct io *io, const struct http_params *headers, void *arg)
+on_agent_upgrade(struct io *io, const struct http_params *headers, void *arg)
 {
 	struct connect *cn = arg;
 	struct session *s = cn->session;
@@ -161,8 +164,10 @@ on_agent_upgrade(
 	cn->stream = io;
 	io_set_cb(io, on_stream_event, cn);
 	client_ask(cn->client, "connected",
-	    json_pack("{s:i, s:I}", "vm_id", s->vm_id, "generation",
-		(json_int_t)s->generation),
+	    json_pack("{s:i, s:I, s:I, s:I, s:b}", "vm_id", s->vm_id,
+		"generation", (json_int_t)s->generation, "duration_ms",
+		(json_int_t)(loop_now_ms(s->worker->loop) - cn->start_ms),
+		"agent_ms", (json_int_t)cn->agent_ms, "resumed", cn->resumed),
 	    ASK_DEADLINE_MS, on_connected, NULL);
 }
 
@@ -225,6 +230,9 @@ on_session_response(const struct http_response *res, void *arg)
 
 	if (res->status == 200 &&
 	    str_eq(json_get_str(res->json, "state", ""), "listening")) {
+		cn->resumed = json_get_bool(res->json, "resumed", false);
+		cn->agent_ms =
+		    json_get_int(json_object_get(res->json, "ms"), "total", 0);
 		open_stream(cn);
 		return;
 	}
@@ -233,8 +241,7 @@ on_session_response(const struct http_response *res, void *arg)
 }
 
 static void
-on_session_interim(
-    int status, const struct http_params *headers, void *arg)
+on_session_interim(int status, const struct http_params *headers, void *arg)
 {
 	struct connect *cn = arg;
 	const char *text = http_header(headers, "X-QVD-VM-Info");
@@ -244,8 +251,7 @@ on_session_interim(
 }
 
 static void
-on_session_upgrade(
-    struct io *io, const struct http_params *headers, void *arg)
+on_session_upgrade(struct io *io, const struct http_params *headers, void *arg)
 {
 	struct connect *cn = arg;
 	struct err err = { 0 };
@@ -299,8 +305,7 @@ session_body(struct connect *cn, const json_t *answer, struct err *err)
 	json_object_update(cn->params, json_object_get(answer, "properties"));
 	if (params_to_display(cn->params, &display, err) < 0)
 		return NULL;
-	json_object_set_new(
-	    cn->params, "qvd.slave.key", json_string(cn->key));
+	json_object_set_new(cn->params, "qvd.slave.key", json_string(cn->key));
 	return json_pack("{s:I, s:O, s:o, s:O}", "generation",
 	    (json_int_t)cn->session->generation, "user",
 	    json_object_get(answer, "user"), "display", display, "params",
@@ -333,12 +338,14 @@ on_acquired(const json_t *answer, int fd, const struct err *err, void *arg)
 			client_fail_vm(c, &f);
 		return;
 	}
-	cn->session = session_new(
-	    w, cn->vm_id, json_get_int(answer, "generation", 0));
+	cn->session =
+	    session_new(w, cn->vm_id, json_get_int(answer, "generation", 0));
 	cn->session->connect = cn;
 	str_copy(cn->key, sizeof(cn->key), json_get_str(answer, "key", ""));
 	body = session_body(cn, answer, &bad);
-	if (body == NULL || fd < 0) {
+	if (fd < 0)
+		err_set(&bad, ERR_INTERNAL, "no way to its agent was given");
+	if (err_is_set(&bad)) {
 		closep(&fd);
 		json_decref(body);
 		failure_from_err(&f, &bad);
@@ -365,7 +372,7 @@ asks_upgrade(const struct client *c)
 	const char *upgrade = http_header(&c->req->headers, "Upgrade");
 
 	return connection != NULL && str_eq(connection, "Upgrade") &&
-	    upgrade != NULL && str_eq(upgrade, "QVD/1.0");
+	       upgrade != NULL && str_eq(upgrade, "QVD/1.0");
 }
 
 /* Checks in the order of the protocol; 0, or *err with the status. */
@@ -424,6 +431,7 @@ connect_run(struct client *c)
 	json_decref(display);
 	cn = new0(struct connect);
 	cn->client = c;
+	cn->start_ms = loop_now_ms(c->worker->loop);
 	cn->vm_id = vm_id;
 	cn->params = params;
 	c->connect = cn;
