@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * qvd-hkd-image: one operation on the image store, then it ends. Started by
- * the helper with the request on descriptor 0.
+ * the helper with the request on descriptor 0. It unpacks what others made,
+ * as root; in its mount namespace everything but the store is read-only, so
+ * that no archive and no mistake of a library can write on the node.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -80,6 +87,27 @@ static const struct {
 };
 
 static int
+confine_writes(const char *data_dir, struct err *err)
+{
+	_cleanup_(freep)
+	char *images = xasprintf("%s/images", data_dir);
+	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
+	struct mount_attr rw = { .attr_clr = MOUNT_ATTR_RDONLY };
+	int r;
+
+	if ((r = fs_mkdirs(images, 0755, err)) < 0)
+		return r;
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
+	    mount(images, images, NULL, MS_BIND, NULL) < 0 ||
+	    mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &ro, sizeof(ro)) < 0 ||
+	    mount_setattr(AT_FDCWD, images, 0, &rw, sizeof(rw)) < 0)
+		return err_errno(err, ERR_SYSTEM, errno,
+		    "make all but %s read-only", images);
+	return 0;
+}
+
+static int
 perform(const json_t *request, struct err *err)
 {
 	const json_t *args = json_object_get(request, "args");
@@ -87,9 +115,12 @@ perform(const json_t *request, struct err *err)
 	const char *data_dir = json_get_str(
 	    json_object_get(request, "node"), "data_dir", "");
 	size_t i;
+	int r;
 
 	if (data_dir[0] != '/')
 		return err_set(err, ERR_PARAMETER, "data_dir: not a path");
+	if ((r = confine_writes(data_dir, err)) < 0)
+		return r;
 	for (i = 0; i < ARRAY_SIZE(operations); i++)
 		if (str_eq(name, operations[i].name))
 			return operations[i].fn(data_dir, args, err);

@@ -2,7 +2,11 @@
 /*
  * Unpacking a tar into a directory. The archive is not trusted: names with
  * "..", through links, or too deep are refused with the entry's name; what
- * isn't a file, directory or link is left out.
+ * isn't a file, directory or link is left out (libostree would refuse the
+ * whole tree for one device node).
+ *
+ * libarchive writes relative to the current directory. That it is the right
+ * one is checked before each entry: a mistake here would overwrite the node.
  */
 #include <archive.h>
 #include <archive_entry.h>
@@ -30,8 +34,8 @@ write_freep(struct archive **a)
 	archive_write_free(*a);
 }
 
-static int
-archive_err(struct err *err, struct archive *a, const char *what,
+int
+image_archive_err(struct err *err, struct archive *a, const char *what,
     const char *name)
 {
 	char shown[256];
@@ -68,15 +72,23 @@ refuse(struct err *err, const char *name)
 	char shown[256];
 
 	return err_set(err, ERR_IMAGE,
-	    "the archive has an entry '%s', whose name leads outside of it "
-	    "or more than %d directories deep",
+	    "it has an entry '%s', whose name leads outside of it or more than "
+	    "%d directories deep",
 	    str_escape(shown, sizeof(shown), name, strlen(name)),
 	    IMAGE_DEPTH_MAX);
 }
 
-/* 1: unpack it; 0: leave it out. */
-static int
-prepare_entry(struct archive_entry *entry, struct image_count *count,
+static bool
+is_in_place(const struct image_count *count)
+{
+	struct stat st;
+
+	return stat(".", &st) == 0 && st.st_dev == count->dev &&
+	    st.st_ino == count->ino;
+}
+
+int
+image_writer_prepare(struct archive_entry *entry, struct image_count *count,
     struct err *err)
 {
 	const char *name = archive_entry_pathname(entry);
@@ -84,12 +96,15 @@ prepare_entry(struct archive_entry *entry, struct image_count *count,
 	const char *safe;
 	mode_t type = archive_entry_filetype(entry);
 
+	if (!is_in_place(count))
+		return err_set(err, ERR_INTERNAL,
+		    "unpacking left its directory; nothing more is written");
 	if (name == NULL)
 		return err_set(err, ERR_IMAGE,
-		    "the archive has an entry without a readable name");
+		    "it has an entry without a readable name");
 	if (++count->entries > IMAGE_ENTRIES_MAX)
 		return err_set(err, ERR_TOO_LARGE,
-		    "the archive has more than %d files", IMAGE_ENTRIES_MAX);
+		    "it has more than %d files", IMAGE_ENTRIES_MAX);
 	if ((safe = safe_name(name)) == NULL)
 		return refuse(err, name);
 	if (link != NULL && safe_name(link) == NULL)
@@ -140,15 +155,15 @@ unpack_entry(struct archive *in, struct archive *out,
 	int r;
 
 	if (archive_write_header(out, entry) < ARCHIVE_WARN)
-		return archive_err(err, out, "unpack", name);
+		return image_archive_err(err, out, "unpack", name);
 	if (archive_entry_size(entry) > 0) {
 		r = copy_data(in, out, count);
 		if (r != 0)
-			return archive_err(
+			return image_archive_err(
 			    err, r < 0 ? out : in, "unpack", name);
 	}
 	if (archive_write_finish_entry(out) < ARCHIVE_WARN)
-		return archive_err(err, out, "unpack", name);
+		return image_archive_err(err, out, "unpack", name);
 	return 0;
 }
 
@@ -161,7 +176,7 @@ unpack_all(struct archive *in, struct archive *out, const char *source,
 
 	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK ||
 	    r == ARCHIVE_WARN) {
-		if ((s = prepare_entry(entry, count, err)) < 0 ||
+		if ((s = image_writer_prepare(entry, count, err)) < 0 ||
 		    (s > 0 &&
 			(s = unpack_entry(in, out, entry, count, err)) < 0))
 			return s;
@@ -172,10 +187,45 @@ unpack_all(struct archive *in, struct archive *out, const char *source,
 		    "unpacking");
 	}
 	if (r != ARCHIVE_EOF)
-		return archive_err(err, in, "read archive", source);
+		return image_archive_err(err, in, "read archive", source);
 	if (archive_write_close(out) != ARCHIVE_OK)
-		return archive_err(err, out, "unpack", source);
+		return image_archive_err(err, out, "unpack", source);
 	return 0;
+}
+
+struct archive *
+image_writer_new(void)
+{
+	struct archive *out = archive_write_disk_new();
+
+	archive_write_disk_set_options(out,
+	    ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM |
+		ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
+		ARCHIVE_EXTRACT_SECURE_NODOTDOT |
+		ARCHIVE_EXTRACT_SECURE_SYMLINKS |
+		ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
+	return out;
+}
+
+int
+image_writer_enter(
+    const char *dir, struct image_count *count, struct err *err)
+{
+	struct stat st;
+
+	if (chdir(dir) < 0 || stat(dir, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "go to %s", dir);
+	count->dev = st.st_dev;
+	count->ino = st.st_ino;
+	return 0;
+}
+
+int
+image_writer_leave(struct err *err)
+{
+	return chdir("/") < 0
+	    ? err_errno(err, ERR_SYSTEM, errno, "go to /")
+	    : 0;
 }
 
 int
@@ -185,7 +235,7 @@ image_unpack(const char *source, const char *dir, struct image_count *count,
 	_cleanup_(read_freep)
 	struct archive *in = archive_read_new();
 	_cleanup_(write_freep)
-	struct archive *out = archive_write_disk_new();
+	struct archive *out = image_writer_new();
 	struct stat st;
 	int r;
 
@@ -193,20 +243,12 @@ image_unpack(const char *source, const char *dir, struct image_count *count,
 	archive_read_support_filter_xz(in);
 	archive_read_support_filter_zstd(in);
 	archive_read_support_format_tar(in);
-	archive_write_disk_set_options(out,
-	    ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM |
-		ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
-		ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-		ARCHIVE_EXTRACT_SECURE_SYMLINKS |
-		ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
 	if (stat(source, &st) < 0)
 		return err_errno(err, ERR_NOT_FOUND, errno, "open %s", source);
 	if (archive_read_open_filename(in, source, BLOCK) != ARCHIVE_OK)
-		return archive_err(err, in, "open archive", source);
-	if (chdir(dir) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "go to %s", dir);
+		return image_archive_err(err, in, "open archive", source);
+	if ((r = image_writer_enter(dir, count, err)) < 0)
+		return r;
 	r = unpack_all(in, out, source, st.st_size, count, err);
-	if (chdir("/") < 0 && r == 0)
-		r = err_errno(err, ERR_SYSTEM, errno, "go to /");
-	return r;
+	return r < 0 ? r : image_writer_leave(err);
 }

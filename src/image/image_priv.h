@@ -4,6 +4,7 @@
 #define IMAGE_IMAGE_PRIV_H
 
 #include <ostree.h>
+#include <sys/types.h>
 
 #include "image/image.h"
 
@@ -34,7 +35,8 @@ struct image_count {
 	uint64_t skipped;
 	int percent;
 	int from, to; /* percents of the present phase */
-	struct err err;	/* why a callback gave up */
+	dev_t dev; /* of the directory that is written to */
+	ino_t ino;
 };
 void image_progress(
     struct image_count *count, double part, const char *text);
@@ -42,5 +44,24 @@ void image_progress(
 /* Unpacks the archive into the directory. */
 int image_unpack(const char *source, const char *dir,
     struct image_count *count, struct err *err);
+/* Copies what is below the directory `source`. */
+int image_copy(const char *source, const char *dir,
+    struct image_count *count, struct err *err);
+
+/*
+ * The writer that both use. enter: makes dir the current directory, into
+ * which it writes. prepare: 1: write this entry, whose name was made safe;
+ * 0: leave it out; negative: refused.
+ */
+struct archive;
+struct archive_entry;
+struct archive *image_writer_new(void);
+int image_writer_enter(
+    const char *dir, struct image_count *count, struct err *err);
+int image_writer_leave(struct err *err);
+int image_writer_prepare(struct archive_entry *entry,
+    struct image_count *count, struct err *err);
+int image_archive_err(struct err *err, struct archive *a, const char *what,
+    const char *name);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Import: an archive is unpacked beside the repository and its files are
- * moved into it; a directory's files are copied into it. Nothing refers to
- * the new objects until the transaction's end sets the ref.
+ * Import: the source is unpacked or copied beside the repository, and its
+ * files are then added to it. Nothing refers to the new objects until the
+ * transaction's end sets the ref.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,27 +34,16 @@ g_freep(char **p)
 	g_free(*p);
 }
 
+/* Only counts: what doesn't belong into an image hasn't been unpacked. */
 static OstreeRepoCommitFilterResult
 filter(OstreeRepo *repo, const char *path, GFileInfo *info, gpointer arg)
 {
 	struct image_count *count = arg;
 
 	count->entries++;
-	if (count->total > 0)
-		image_progress(count,
-		    (double)count->entries / (double)count->total,
-		    "adding to the repository");
-	switch (g_file_info_get_file_type(info)) {
-	case G_FILE_TYPE_REGULAR:
-		count->bytes += (uint64_t)g_file_info_get_size(info);
-		return OSTREE_REPO_COMMIT_FILTER_ALLOW;
-	case G_FILE_TYPE_DIRECTORY:
-	case G_FILE_TYPE_SYMBOLIC_LINK:
-		return OSTREE_REPO_COMMIT_FILTER_ALLOW;
-	default:
-		count->skipped++;
-		return OSTREE_REPO_COMMIT_FILTER_SKIP;
-	}
+	image_progress(count, (double)count->entries / (double)count->total,
+	    "adding to the repository");
+	return OSTREE_REPO_COMMIT_FILTER_ALLOW;
 }
 
 static GVariant *
@@ -76,14 +65,14 @@ commit_metadata(const struct image_import *import)
 
 /* Files of dir into the repository; *ret_root is the tree. */
 static int
-write_tree(OstreeRepo *repo, const char *dir, bool consume,
-    struct image_count *count, GFile **ret_root, struct err *err)
+write_tree(OstreeRepo *repo, const char *dir, struct image_count *count,
+    GFile **ret_root, struct err *err)
 {
+	/* Not FLAGS_CONSUME: moving files in would put new inodes in the place
+	 * of objects that are there, and end the sharing between images. */
 	_cleanup_(modifier_unrefp)
 	OstreeRepoCommitModifier *modifier = ostree_repo_commit_modifier_new(
-	    consume ? OSTREE_REPO_COMMIT_MODIFIER_FLAGS_CONSUME
-		    : OSTREE_REPO_COMMIT_MODIFIER_FLAGS_NONE,
-	    filter, count, NULL);
+	    OSTREE_REPO_COMMIT_MODIFIER_FLAGS_NONE, filter, count, NULL);
 	_cleanup_(object_unrefp)
 	OstreeMutableTree *mtree = ostree_mutable_tree_new();
 	GError *error = NULL;
@@ -123,8 +112,8 @@ write_commit(OstreeRepo *repo, const struct image_import *import, GFile *root,
 }
 
 static int
-commit_dir(OstreeRepo *repo, const char *dir, bool consume,
-    struct image_count *count, char **ret_checksum, struct err *err)
+commit_dir(OstreeRepo *repo, const char *dir, struct image_count *count,
+    char **ret_checksum, struct err *err)
 {
 	_cleanup_(object_unrefp)
 	GFile *root = NULL;
@@ -134,7 +123,7 @@ commit_dir(OstreeRepo *repo, const char *dir, bool consume,
 	if (!ostree_repo_prepare_transaction(repo, NULL, NULL, &error))
 		return image_gerr(
 		    err, ERR_SYSTEM, error, "begin a transaction");
-	if ((r = write_tree(repo, dir, consume, count, &root, err)) < 0 ||
+	if ((r = write_tree(repo, dir, count, &root, err)) < 0 ||
 	    (r = write_commit(
 		 repo, count->import, root, ret_checksum, err)) < 0) {
 		ostree_repo_abort_transaction(repo, NULL, NULL);
@@ -179,48 +168,51 @@ count_dir(const char *dir, uint64_t *ret, struct err *err)
 	return 0;
 }
 
+/* The files of dir into the repository. */
 static int
-import_dir(OstreeRepo *repo, const char *dir, bool consume,
-    struct image_count *count, char *ret_checksum, struct err *err)
+add_dir(OstreeRepo *repo, const char *dir, struct image_count *count,
+    char *ret_checksum, struct err *err)
 {
 	_cleanup_(g_freep)
 	char *checksum = NULL;
 	int r;
 
-	count->entries = count->bytes = 0;
+	if (count->entries <= 1)
+		return err_set(err, ERR_IMAGE, "it has no files");
+	count->total = count->entries - count->skipped;
+	count->entries = 0;
 	count->from = count->percent;
 	count->to = 96;
-	if ((r = count_dir(dir, &count->total, err)) < 0)
-		return r;
-	if (count->total <= 1)
-		return err_set(err, ERR_IMAGE, "'%s' has no files",
-		    count->import->source);
-	if ((r = commit_dir(repo, dir, consume, count, &checksum, err)) < 0)
+	if ((r = commit_dir(repo, dir, count, &checksum, err)) < 0)
 		return r;
 	str_copy(ret_checksum, IMAGE_CHECKSUM_LEN + 1, checksum);
 	return 0;
 }
 
 static int
-import_archive(OstreeRepo *repo, struct image_count *count, char *ret_checksum,
-    struct err *err)
+import_source(OstreeRepo *repo, bool is_dir, struct image_count *count,
+    char *ret_checksum, struct err *err)
 {
 	const struct image_import *import = count->import;
-	struct image_tmp tmp = { .lock = -1 };
-	int r;
+	struct image_tmp tmp;
+	int r = 0;
 
+	if (is_dir &&
+	    (r = count_dir(import->source, &count->total, err)) < 0)
+		return r;
 	if ((r = image_tmp_open(
 		 import->data_dir, "import", true, true, &tmp, err)) < 0)
 		return r;
-	/* The image's root, unless the archive says otherwise. */
+	/* The image's root, unless the source says otherwise. */
 	if (chmod(tmp.path, 0755) < 0)
 		r = err_errno(err, ERR_SYSTEM, errno, "chmod %s", tmp.path);
 	count->to = 50;
-	if (r == 0)
+	if (r == 0 && is_dir)
+		r = image_copy(import->source, tmp.path, count, err);
+	else if (r == 0)
 		r = image_unpack(import->source, tmp.path, count, err);
 	if (r == 0)
-		r = import_dir(
-		    repo, tmp.path, true, count, ret_checksum, err);
+		r = add_dir(repo, tmp.path, count, ret_checksum, err);
 	image_tmp_done(&tmp);
 	return r;
 }
@@ -242,11 +234,9 @@ image_import(const struct image_import *import,
 	if ((r = image_repo_open(import->data_dir, &repo, err)) < 0)
 		return r;
 	image_progress(&count, 0, "reading");
-	if (S_ISDIR(st.st_mode))
-		r = import_dir(
-		    repo, import->source, false, &count, ret_checksum, err);
-	else if (S_ISREG(st.st_mode))
-		r = import_archive(repo, &count, ret_checksum, err);
+	if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
+		r = import_source(
+		    repo, S_ISDIR(st.st_mode), &count, ret_checksum, err);
 	else
 		r = err_set(err, ERR_PARAMETER,
 		    "neither a directory nor a tar archive");
