@@ -181,8 +181,17 @@ node_adopted_one(struct node *node)
 		run(node);
 }
 
-/* Also what no row speaks of. The list itself counts as one of those to be
- * adopted, so that the node runs when all have been looked at. */
+static void
+adopt(struct vm *vm)
+{
+	if (vm->adopting)
+		return;
+	vm->node->n_adopting++;
+	vm_adopt(vm);
+}
+
+/* What is on the node, also if no row speaks of it; and what rows speak of,
+ * also if nothing of it is on the node any more. */
 static void
 on_list(const json_t *result, int fd, const struct err *err, void *arg)
 {
@@ -192,30 +201,24 @@ on_list(const json_t *result, int fd, const struct err *err, void *arg)
 	size_t i;
 
 	closep(&fd);
-	if (err != NULL)
-		log_err(LOG_LEVEL_ERROR, err, "look for left-over VMs");
-	json_array_foreach (json_object_get(result, "vms"), i, id) {
-		vm = vm_get(node, json_integer_value(id));
-		if (vm->adopting)
-			continue;
-		node->n_adopting++;
-		vm_adopt(vm);
-	}
+	node->listing = false;
+	if (chain_broke(node, err, "look for VMs on this node"))
+		return;
+	node->n_adopting++; /* until all are asked about */
+	json_array_foreach (json_object_get(result, "vms"), i, id)
+		adopt(vm_get(node, json_integer_value(id)));
+	MAP_EACH(&node->vms, vm)
+		if (vm->state != VM_STATE_STOPPED)
+			adopt(vm);
 	node_adopted_one(node);
 }
 
 static void
 adopt_all(struct node *node)
 {
-	struct vm *vm;
-
-	node->n_adopting = 1;
-	MAP_EACH(&node->vms, vm) {
-		if (vm->state == VM_STATE_STOPPED)
-			continue;
-		node->n_adopting++;
-		vm_adopt(vm);
-	}
+	if (node->listing || node->n_adopting > 0)
+		return;
+	node->listing = true;
 	rpc_ask(node->helper, "vm.list", NULL, -1, LIST_MS, on_list, node);
 }
 
@@ -279,7 +282,7 @@ on_vms(const struct db_result *res, const struct err *err, void *arg)
 	if (node_is_running(node)) {
 		reconcile_all(node);
 		imports_claim(node);
-	} else if (node->n_adopting == 0) {
+	} else {
 		adopt_all(node);
 	}
 }
@@ -493,6 +496,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->imports);
 	list_init(&node->outbox);
 	map_init(&node->vms);
+	map_init_str(&node->trees);
 	settings_init(&node->settings);
 	timer_init(&node->heartbeat, node->loop, on_heartbeat, node);
 	timer_init(&node->retry, node->loop, on_retry, node);
@@ -517,6 +521,7 @@ node_done(struct node *node)
 	sigwatch_done(&node->term);
 	settings_done(&node->settings);
 	map_done(&node->vms);
+	map_done(&node->trees);
 	loop_free(node->loop);
 }
 

@@ -60,7 +60,9 @@ struct node {
 	struct map vms; /* id -> struct vm */
 	struct list queue; /* of VMs that wait for their turn to start */
 	int n_starting;	   /* that have their turn */
+	bool listing;	   /* what is here is being found out */
 	int n_adopting;	   /* answers still to come */
+	struct map trees;  /* checksums whose files are known to be here */
 	struct list imports;
 	struct list outbox; /* events not yet written */
 	int n_outbox;

@@ -338,6 +338,16 @@ wants_run(const struct vm *vm)
 	    vm->want.desired == VM_DESIRED_RUNNING;
 }
 
+/* Its time runs when its turn comes; whoever is before it has a deadline. */
+static void
+queue_up(struct vm *vm)
+{
+	timer_stop(&vm->deadline);
+	vm->step = VM_STEP_QUEUED;
+	list_add(&vm->node->queue, &vm->queue_link);
+	node_pump_queue(vm->node);
+}
+
 static void
 start_run(struct vm *vm)
 {
@@ -352,14 +362,9 @@ start_run(struct vm *vm)
 	vm_set_text(vm, "waiting for its turn to start");
 	if (!vm_enter(vm, VM_EVENT_START))
 		return;
-	/* Its time runs when its turn comes; whoever is before it has a
-	 * deadline. */
-	timer_stop(&vm->deadline);
 	vm_event(vm, "vm.starting", -1, "start wanted, run %lld",
 	    (long long)vm->epoch);
-	vm->step = VM_STEP_QUEUED;
-	list_add(&vm->node->queue, &vm->queue_link);
-	node_pump_queue(vm->node);
+	queue_up(vm);
 }
 
 static void
@@ -392,8 +397,14 @@ reconcile_alive(struct vm *vm)
 {
 	if (!wants_run(vm) || vm->want.epoch > vm->epoch)
 		vm_stop_begin(vm);
-	else if (vm->state == VM_STATE_STARTING && vm->step == VM_STEP_NONE)
-		vm_start_agent(vm);
+	else if (vm->state == VM_STATE_STARTING &&
+	    vm->step == VM_STEP_NONE) {
+		/* Found after a restart of the daemon, as far as it came. */
+		if (vm->pid != 0)
+			vm_start_agent(vm);
+		else
+			queue_up(vm);
+	}
 }
 
 void

@@ -45,7 +45,6 @@ found(struct vm *vm, const json_t *result, int fd)
 		agent_open(&vm->agent, 0);
 }
 
-/* Only bits of it are left: no state is worth being told. */
 static void
 on_bits_removed(
     const json_t *result, int fd, const struct err *err, void *arg)
@@ -68,13 +67,15 @@ not_found(struct vm *vm)
 	vm->pid = 0;
 	vm->touched = true;
 	vm->session = SESSION_STOPPED;
-	if (vm->state == VM_STATE_STOPPED) {
+	/* Only bits of it are left; a start that had begun begins again. */
+	if (vm->state == VM_STATE_STOPPED ||
+	    vm->state == VM_STATE_STARTING) {
+		vm->run_since_ms = time_now_ms();
 		vm_ask(vm, "vm.clean", json_object(), CLEAN_MS,
 		    on_bits_removed);
 		return;
 	}
-	if (vm->state == VM_STATE_STARTING ||
-	    vm->state == VM_STATE_RUNNING) {
+	if (vm->state == VM_STATE_RUNNING) {
 		vm->run_since_ms = time_now_ms();
 		err_set(&err, ERR_VM_LOST,
 		    "VM %lld ended while the house-keeper of its node was "

@@ -93,6 +93,7 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	vm->request = NULL;
 	if (err != NULL) {
 		closep(&fd);
+		map_del_str(&vm->node->trees, vm->checksum);
 		fail(vm, err);
 		return;
 	}
@@ -165,6 +166,7 @@ on_checked_out(
 		return;
 	}
 	note_phase(vm, 0);
+	map_set_str(&vm->node->trees, vm->checksum, vm->node);
 	step_start(vm);
 }
 
@@ -219,6 +221,11 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	vm->image_id = db_i64(res, 0, "id");
 	free(vm->checksum);
 	vm->checksum = xstrdup(db_str(res, 0, "checksum"));
+	vm->phase_ms[0] = 0;
+	if (map_get_str(&vm->node->trees, vm->checksum) != NULL) {
+		step_start(vm);
+		return;
+	}
 	vm_set_text(vm, "checking out image %s", vm->image_name);
 	set_step(vm, VM_STEP_CHECKOUT);
 	vm->request = rpc_ask(vm->node->helper, "image.checkout",
