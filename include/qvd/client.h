@@ -48,12 +48,12 @@ enum qvd_code {
 	QVD_OK = 0,
 	QVD_USAGE = 2,
 	QVD_INTERNAL = 10,
-	QVD_INVALID = 11,     /* the server didn't understand the request */
-	QVD_AUTH = 12,	      /* wrong user, password or token */
-	QVD_BLOCKED = 13,     /* user, desktop or farm is under maintenance */
-	QVD_FORBIDDEN = 14,   /* not this user's */
-	QVD_NOT_FOUND = 15,   /* no such desktop */
-	QVD_CONFLICT = 16,    /* not in the desktop's present state */
+	QVD_INVALID = 11,   /* the server didn't understand the request */
+	QVD_AUTH = 12,      /* wrong user, password or token */
+	QVD_BLOCKED = 13,   /* user, desktop or farm is under maintenance */
+	QVD_FORBIDDEN = 14, /* not this user's */
+	QVD_NOT_FOUND = 15, /* no such desktop */
+	QVD_CONFLICT = 16,  /* not in the desktop's present state */
 	QVD_TOO_LARGE = 17,
 	QVD_PARAMETER = 18,   /* a parameter is missing or wrong */
 	QVD_UPGRADE = 19,     /* the server wants a newer client */
@@ -61,10 +61,10 @@ enum qvd_code {
 	QVD_TIMEOUT = 21,
 	QVD_NO_SPACE = 22,
 	QVD_NO_MEMORY = 23,
-	QVD_SYSTEM = 24,      /* this machine refused something */
-	QVD_NETWORK = 25,     /* no connection, or it broke */
+	QVD_SYSTEM = 24,  /* this machine refused something */
+	QVD_NETWORK = 25, /* no connection, or it broke */
 	QVD_TLS = 26,
-	QVD_PROTOCOL = 27,    /* the peer doesn't speak QVD */
+	QVD_PROTOCOL = 27, /* the peer doesn't speak QVD */
 	QVD_DATABASE = 28,
 	QVD_IMAGE = 29,
 	QVD_VM_START = 30,
@@ -78,21 +78,24 @@ enum qvd_code {
 
 struct qvd_error {
 	size_t size;
-	int code;	    /* enum qvd_code */
-	char id[48];	    /* stable word, such as "vm-start-failed" */
+	int code;           /* enum qvd_code */
+	char id[48];        /* stable word, such as "vm-start-failed" */
 	char reference[16]; /* the server's incident, "" if there is none */
 	char message[1024]; /* one sentence that says what to do */
 };
-#define QVD_ERROR_INIT { sizeof(struct qvd_error), 0, "", "", "" }
+#define QVD_ERROR_INIT                                  \
+	{                                               \
+		sizeof(struct qvd_error), 0, "", "", "" \
+	}
 
 enum qvd_event_type {
-	QVD_EVENT_PROGRESS = 1,	 /* text: what the server is doing */
-	QVD_EVENT_NOTICE = 2,	 /* text: something the user should know */
+	QVD_EVENT_PROGRESS = 1,  /* text: what the server is doing */
+	QVD_EVENT_NOTICE = 2,    /* text: something the user should know */
 	QVD_EVENT_CONNECTED = 3, /* the server has opened the session */
-	QVD_EVENT_STARTED = 4,	 /* the session draws on the X server */
-	QVD_EVENT_LOST = 5,	 /* text: why; reconnecting follows */
-	QVD_EVENT_RETRY = 6,	 /* text: why; next attempt in pause_ms */
-	QVD_EVENT_LOG = 7	 /* text: a line of the viewer */
+	QVD_EVENT_STARTED = 4,   /* the session draws on the X server */
+	QVD_EVENT_LOST = 5,      /* text: why; reconnecting follows */
+	QVD_EVENT_RETRY = 6,     /* text: why; next attempt in pause_ms */
+	QVD_EVENT_LOG = 7        /* text: a line of the viewer */
 };
 
 struct qvd_event {
@@ -112,20 +115,23 @@ typedef void (*qvd_event_cb)(const struct qvd_event *event, void *arg);
 
 struct qvd_client_options {
 	size_t size;
-	const char *host; /* name or address; required */
-	int port;	  /* 0: QVD_PORT */
-	const char *user; /* login, also login@tenant */
-	const char *password; /* copied, wiped by qvd_client_free() */
-	const char *token;    /* instead of user and password; the same */
-	const char *ca_file;  /* authorities as PEM; NULL: the system's */
+	const char *host;        /* name or address; required */
+	int port;                /* 0: QVD_PORT */
+	const char *user;        /* login, also login@tenant */
+	const char *password;    /* copied, wiped by qvd_client_free() */
+	const char *token;       /* instead of user and password; the same */
+	const char *ca_file;     /* authorities as PEM; NULL: the system's */
 	const char *known_hosts; /* NULL: $XDG_CONFIG_HOME/qvd/known_hosts */
 	const char *program_dir; /* of qvd-client-nx; NULL: as installed */
-	int timeout_ms; /* for each request but connecting; 0: 30 s */
+	int timeout_ms;          /* for each request but connecting; 0: 30 s */
 	unsigned flags;
 	qvd_event_cb on_event; /* may be NULL */
 	void *arg;
 };
-#define QVD_CLIENT_OPTIONS_INIT { .size = sizeof(struct qvd_client_options) }
+#define QVD_CLIENT_OPTIONS_INIT                           \
+	{                                                 \
+		.size = sizeof(struct qvd_client_options) \
+	}
 
 /* One user at one farm. */
 struct qvd_client;
@@ -153,9 +159,9 @@ enum qvd_list_kind { QVD_DESKTOPS = 1, QVD_APPLICATIONS = 2 };
 struct qvd_vm {
 	int64_t id;
 	const char *name;
-	const char *state; /* "stopped", "starting", "running", "stopping",
-			    * "zombie", or a word of the future */
-	int blocked;	    /* under maintenance */
+	const char *state;  /* "stopped", "starting", "running", "stopping",
+			     * "zombie", or a word of the future */
+	int blocked;        /* under maintenance */
 	int is_application; /* one program instead of a desktop */
 };
 struct qvd_list;
@@ -180,11 +186,11 @@ QVD_EXPORT void qvd_secret_free(char *secret);
 
 struct qvd_session_options {
 	size_t size;
-	int64_t vm_id;	      /* required */
+	int64_t vm_id;        /* required */
 	const char *display;  /* X server; NULL: $DISPLAY */
 	const char *geometry; /* "1280x800"; NULL: the session's default */
 	int fullscreen;
-	const char *link; /* modem, isdn, adsl, wan, lan; NULL: measured */
+	const char *link;     /* modem, isdn, adsl, wan, lan; NULL: measured */
 	const char *keyboard; /* "pc105/us", the default */
 	/* Further parameters for the desktop's hooks: name, value, name,
 	 * value, NULL. Names begin with "custom." or "qvd.client.". */
@@ -194,7 +200,10 @@ struct qvd_session_options {
 	 * isn't. */
 	int reconnect_ms;
 };
-#define QVD_SESSION_OPTIONS_INIT { .size = sizeof(struct qvd_session_options) }
+#define QVD_SESSION_OPTIONS_INIT                           \
+	{                                                  \
+		.size = sizeof(struct qvd_session_options) \
+	}
 
 /*
  * Starts the desktop if need be, shows its session on the X server, and

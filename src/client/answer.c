@@ -223,8 +223,8 @@ answer_feed(struct answer *answer, const char *data, size_t len,
 		if (r == HPE_PAUSED && answer->complete)
 			break;
 		if (r != HPE_OK)
-			return err_is_set(err) ? -(int)err->code :
-						 malformed(answer, data, len);
+			return err_is_set(err) ? -(int)err->code
+					       : malformed(answer, data, len);
 		if (++answer->bytes > limit(answer))
 			return too_long(answer);
 	}
@@ -245,8 +245,8 @@ answer_eof(struct answer *answer, struct err *err)
 	err->code = ERR_NONE;
 	if (answer->head_done && !answer->complete &&
 	    llhttp_finish(&answer->parser) != HPE_OK && !answer->complete)
-		return err_is_set(err) ? -(int)err->code :
-					 err_set(err, ERR_NETWORK,
+		return err_is_set(err) ? -(int)err->code
+				       : err_set(err, ERR_NETWORK,
 					     "the server closed the "
 					     "connection within its answer");
 	if (!answer->complete)

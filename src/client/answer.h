@@ -16,10 +16,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define ANSWER_HEAD_MAX (64 * 1024)   /* of one answer */
-#define ANSWER_BODY_MAX (1024 * 1024) /* a list of thousands of desktops */
-#define ANSWER_INTERIM_MAX 100000     /* ten minutes of busy progress */
-#define ANSWER_TEXT_MAX 512	      /* of a header that we read */
+#define ANSWER_HEAD_MAX    (64 * 1024)   /* of one answer */
+#define ANSWER_BODY_MAX    (1024 * 1024) /* a list of thousands of desktops */
+#define ANSWER_INTERIM_MAX 100000        /* ten minutes of busy progress */
+#define ANSWER_TEXT_MAX    512           /* of a header that we read */
 
 /* The headers that a client wants; "" if absent. Escaped for a terminal. */
 struct answer_headers {
@@ -31,10 +31,10 @@ struct answer_headers {
 };
 
 enum answer_event {
-	ANSWER_MORE,	 /* needs further bytes */
-	ANSWER_INTERIM,	 /* a 1xx other than 101 is complete */
+	ANSWER_MORE,     /* needs further bytes */
+	ANSWER_INTERIM,  /* a 1xx other than 101 is complete */
 	ANSWER_UPGRADED, /* a 101 is complete: the rest isn't HTTP */
-	ANSWER_FINAL,	 /* status, headers and body are complete */
+	ANSWER_FINAL,    /* status, headers and body are complete */
 };
 
 struct answer {

@@ -11,7 +11,7 @@
 #include "client/client_priv.h"
 
 #define TIMEOUT_MS 30000
-#define STOP_MS	   (5 * 60 * 1000) /* the server itself waits 270 s */
+#define STOP_MS    (5 * 60 * 1000) /* the server itself waits 270 s */
 
 const char *
 qvd_client_version(void)
@@ -65,8 +65,8 @@ fail(struct qvd_error *out, const struct err *err, const char *ref)
 
 /* Ends a public call. A cancellation has been heard. */
 static int
-finish(struct qvd_client *c, int r, const struct err *err,
-    struct qvd_error *out)
+finish(
+    struct qvd_client *c, int r, const struct err *err, struct qvd_error *out)
 {
 	uint64_t count;
 
@@ -107,9 +107,9 @@ check(const struct qvd_client_options *o, struct err *err)
 		return err_set(
 		    err, ERR_USAGE, "port %d is not 1 to 65535", o->port);
 	if (o->token != NULL)
-		return str_is_token(o->token, 4096) ?
-		    0 :
-		    err_set(err, ERR_USAGE, "the token is not one");
+		return str_is_token(o->token, 4096)
+			   ? 0
+			   : err_set(err, ERR_USAGE, "the token is not one");
 	if (o->user == NULL || !str_is_text(o->user, 256) ||
 	    o->user[0] == '\0' || strchr(o->user, ':') != NULL)
 		return err_set(err, ERR_USAGE,
@@ -128,8 +128,8 @@ qvd_client_new(const struct qvd_client_options *options,
 	struct err err = { 0 };
 	struct qvd_client *c;
 
-	memcpy(&o, options,
-	    options->size < sizeof(o) ? options->size : sizeof(o));
+	memcpy(
+	    &o, options, options->size < sizeof(o) ? options->size : sizeof(o));
 	if (check(&o, &err) < 0)
 		return fail(error, &err, "");
 	c = new0(struct qvd_client);
@@ -186,9 +186,9 @@ static int
 simple(struct qvd_client *c, const char *path, const char *query, int ms,
     struct qvd_error *error)
 {
-	struct farm_request req = { .path = path,
-		.query = query,
-		.deadline_ms = time_now_ms() + ms };
+	struct farm_request req = {
+		.path = path, .query = query, .deadline_ms = time_now_ms() + ms
+	};
 	struct err err = { 0 };
 	struct answer answer;
 	int r;
@@ -201,13 +201,13 @@ simple(struct qvd_client *c, const char *path, const char *query, int ms,
 int
 qvd_client_login(struct qvd_client *client, struct qvd_error *error)
 {
-	return simple(client, "/qvd/authenticate_user", NULL,
-	    client->timeout_ms, error);
+	return simple(
+	    client, "/qvd/authenticate_user", NULL, client->timeout_ms, error);
 }
 
 int
-qvd_client_list(struct qvd_client *client, int kind,
-    struct qvd_list **ret_list, struct qvd_error *error)
+qvd_client_list(struct qvd_client *client, int kind, struct qvd_list **ret_list,
+    struct qvd_error *error)
 {
 	struct err err = { 0 };
 	int r;
@@ -254,8 +254,8 @@ qvd_client_run(struct qvd_client *client,
 	struct err err = { 0 };
 	int r;
 
-	memcpy(&o, options,
-	    options->size < sizeof(o) ? options->size : sizeof(o));
+	memcpy(
+	    &o, options, options->size < sizeof(o) ? options->size : sizeof(o));
 	client->ref[0] = '\0';
 	r = session_run(client, &o, &err);
 	return finish(client, r, &err, error);

@@ -37,7 +37,7 @@ struct cli_options {
 	bool verbose;
 	bool quiet;
 	char *password; /* secret */
-	char *token;	/* secret */
+	char *token;    /* secret */
 };
 
 /* cli_options.c: from the environment and the arguments. 1: help or version
@@ -58,8 +58,8 @@ struct cli_screen {
 void cli_screen_get(struct cli_screen *ret);
 
 /* cli_print.c */
-void cli_print_list(const struct cli_options *o,
-    const struct qvd_list *const *lists, size_t n);
+void cli_print_list(
+    const struct cli_options *o, const struct qvd_list *const *lists, size_t n);
 void cli_print_token(const struct cli_options *o, const char *token);
 void cli_print_error(const struct cli_options *o, const struct qvd_error *e);
 

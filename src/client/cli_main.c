@@ -16,7 +16,7 @@
 struct cli {
 	struct cli_options o;
 	struct qvd_client *client;
-	FILE *log;	/* --log-file */
+	FILE *log;      /* --log-file */
 	bool connected; /* a session was open */
 };
 
@@ -204,8 +204,8 @@ choose(struct cli *cli, int64_t *ret, struct qvd_error *error)
 		return r;
 	if (find_name(applications, vm, ret))
 		return 0;
-	snprintf(text, sizeof(text),
-	    "you have no desktop '%.100s'; see --list", vm);
+	snprintf(
+	    text, sizeof(text), "you have no desktop '%.100s'; see --list", vm);
 	return usage_error(error, ERR_NOT_FOUND, text);
 }
 
@@ -304,8 +304,8 @@ open_log(struct cli *cli, struct err *err)
 
 	if (cli->o.log_file == NULL)
 		return 0;
-	fd = open(cli->o.log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-	    0600);
+	fd = open(
+	    cli->o.log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || (cli->log = fdopen(fd, "a")) == NULL)
 		return err_errno(err, ERR_SYSTEM, errno,
 		    "write the log file '%s'", cli->o.log_file);

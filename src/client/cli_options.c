@@ -105,8 +105,8 @@ set_port(struct cli_options *o, const char *value, struct err *err)
 {
 	if (str_to_int(value, 1, 65535, &o->port))
 		return 0;
-	return err_set(err, ERR_USAGE,
-	    "port '%s' is not a number of 1 to 65535", value);
+	return err_set(
+	    err, ERR_USAGE, "port '%s' is not a number of 1 to 65535", value);
 }
 
 static int
@@ -139,8 +139,8 @@ add_param(struct cli_options *o, char *arg, struct err *err)
 	char *value = strchr(arg, '=');
 
 	if (value == NULL || value == arg)
-		return err_set(err, ERR_USAGE,
-		    "parameter '%s' is not NAME=VALUE", arg);
+		return err_set(
+		    err, ERR_USAGE, "parameter '%s' is not NAME=VALUE", arg);
 	if (o->n_params + 2 >= (int)ARRAY_SIZE(o->params))
 		return err_set(err, ERR_USAGE, "more than 64 parameters");
 	*value++ = '\0';
@@ -294,7 +294,7 @@ set_host(struct cli_options *o, char *arg, struct err *err)
 		if (end[1] == ':')
 			port = end + 2;
 	} else if ((end = strchr(arg, ':')) != NULL &&
-	    strchr(end + 1, ':') == NULL) {
+		   strchr(end + 1, ':') == NULL) {
 		*end = '\0';
 		port = end + 1;
 	}
@@ -336,8 +336,7 @@ positional(struct cli_options *o, int n, char **args, struct err *err)
 }
 
 int
-cli_options_parse(
-    struct cli_options *o, int argc, char **argv, struct err *err)
+cli_options_parse(struct cli_options *o, int argc, char **argv, struct err *err)
 {
 	struct option longs[ARRAY_SIZE(table) + 1] = { 0 };
 	char shorts[2 * ARRAY_SIZE(table) + 2];
@@ -351,8 +350,8 @@ cli_options_parse(
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		if (c == '?' || c == ':')
 			return err_set(err, ERR_USAGE, "%s '%s'; see --help",
-			    c == '?' ? "there is no option" :
-				       "a value is missing after",
+			    c == '?' ? "there is no option"
+				     : "a value is missing after",
 			    argv[optind - 1]);
 		r = apply(o, by_letter(c), optarg, err);
 		if (r != 0)
@@ -361,8 +360,8 @@ cli_options_parse(
 	if ((r = positional(o, argc - optind, argv + optind, err)) < 0)
 		return r;
 	if (o->host == NULL)
-		return err_set(err, ERR_USAGE,
-		    "which farm? Give --host or set QVD_HOST");
+		return err_set(
+		    err, ERR_USAGE, "which farm? Give --host or set QVD_HOST");
 	return 0;
 }
 

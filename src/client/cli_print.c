@@ -34,8 +34,8 @@ print_row(const struct qvd_vm *vm, int width)
 }
 
 void
-cli_print_list(const struct cli_options *o,
-    const struct qvd_list *const *lists, size_t n)
+cli_print_list(
+    const struct cli_options *o, const struct qvd_list *const *lists, size_t n)
 {
 	json_t *array = json_array();
 	size_t i, j;
@@ -54,8 +54,8 @@ cli_print_list(const struct cli_options *o,
 		return;
 	}
 	if (json_array_size(array) == 0)
-		fputs("You have no desktops; ask your administrator.\n",
-		    stderr);
+		fputs(
+		    "You have no desktops; ask your administrator.\n", stderr);
 	else
 		printf("%6s  %-*s  %-9s  %s\n", "ID", width, "NAME", "STATE",
 		    "KIND");
@@ -80,9 +80,9 @@ cli_print_error(const struct cli_options *o, const struct qvd_error *e)
 	const char *ref = e->reference;
 
 	if (o->json) {
-		print_json(json_pack("{s{sssssssi}}", "error", "id", e->id,
-			       "message", e->message, "reference", ref,
-			       "exit_code", e->code),
+		print_json(
+		    json_pack("{s{sssssssi}}", "error", "id", e->id, "message",
+			e->message, "reference", ref, "exit_code", e->code),
 		    stderr);
 		return;
 	}

@@ -26,7 +26,7 @@ take_word(const char *data, size_t len, int n, char *dst, size_t size)
 	w = strnlen(data + i, len - i);
 	if (memchr(data + i, ',', w) != NULL)
 		w = (size_t)((const char *)memchr(data + i, ',', w) -
-		    (data + i));
+			     (data + i));
 	if (w == 0 || w >= size)
 		return false;
 	memcpy(dst, data + i, w);
@@ -46,12 +46,12 @@ get_keyboard(xcb_connection_t *x, xcb_window_t root, struct cli_screen *ret)
 	const char *data;
 	size_t len;
 
-	atom = xcb_intern_atom_reply(x,
-	    xcb_intern_atom(x, 1, sizeof(name) - 1, name), NULL);
+	atom = xcb_intern_atom_reply(
+	    x, xcb_intern_atom(x, 1, sizeof(name) - 1, name), NULL);
 	if (atom != NULL && atom->atom != XCB_ATOM_NONE)
 		prop = xcb_get_property_reply(x,
-		    xcb_get_property(x, 0, root, atom->atom, XCB_ATOM_STRING,
-			0, RULES_WORDS),
+		    xcb_get_property(x, 0, root, atom->atom, XCB_ATOM_STRING, 0,
+			RULES_WORDS),
 		    NULL);
 	if (prop != NULL) {
 		data = xcb_get_property_value(prop);

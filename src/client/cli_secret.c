@@ -133,8 +133,8 @@ cli_secret_get(struct cli_options *o, struct err *err)
 		wipe_str(password);
 		if (o->token != NULL)
 			return 0;
-		return err_set(err, ERR_USAGE,
-		    "who are you? Give --user or set QVD_USER");
+		return err_set(
+		    err, ERR_USAGE, "who are you? Give --user or set QVD_USER");
 	}
 	if (o->password_file != NULL) {
 		wipe_str(password);

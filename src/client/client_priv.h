@@ -23,7 +23,7 @@ struct qvd_client {
 	int port;
 	char *user;
 	char *password; /* secret */
-	char *token;	/* secret: given, or made for reconnections */
+	char *token;    /* secret: given, or made for reconnections */
 	char *program_dir;
 	int timeout_ms;
 	qvd_event_cb on_event;
@@ -45,7 +45,7 @@ struct farm_request {
 	const char *query;   /* encoded, without '?'; NULL: none */
 	const char *resume;  /* slave key of the lost connection, or NULL */
 	int64_t deadline_ms; /* time_now_ms() */
-	bool upgrade;	     /* ends with 101 */
+	bool upgrade;        /* ends with 101 */
 };
 
 /* Opens the connection if there is none, so that its round trip is known. */
@@ -61,7 +61,7 @@ int farm_list(
     struct qvd_client *c, int kind, struct qvd_list **ret, struct err *err);
 
 /* session.c */
-int session_run(struct qvd_client *c,
-    const struct qvd_session_options *options, struct err *err);
+int session_run(struct qvd_client *c, const struct qvd_session_options *options,
+    struct err *err);
 
 #endif

@@ -18,10 +18,10 @@
 
 /* A link that answers nothing for so long is lost: a laptop that was closed,
  * a cable pulled out. The kernel finds out; nobody has to count. */
-#define LINK_DEAD_MS	 30000
+#define LINK_DEAD_MS     30000
 #define KEEPALIVE_IDLE_S 10
 #define KEEPALIVE_STEP_S 5
-#define KEEPALIVE_COUNT	 4
+#define KEEPALIVE_COUNT  4
 /* An address that doesn't answer must not use up the time of the others. */
 #define ADDRESS_MS 10000
 
@@ -132,8 +132,7 @@ conn_check_cancel(int cancel_fd, struct err *err)
 
 /* Until the socket is ready, the deadline has passed, or the user gave up. */
 static int
-wait_for(
-    struct conn *conn, short events, int64_t deadline_ms, struct err *err)
+wait_for(struct conn *conn, short events, int64_t deadline_ms, struct err *err)
 {
 	struct pollfd p[2] = {
 		{ .fd = conn->fd, .events = events },
@@ -212,8 +211,8 @@ addrinfo_freep(struct addrinfo **ai)
 }
 
 static int
-connect_host(struct conn *conn, const char *host, int port,
-    int64_t deadline_ms, struct err *err)
+connect_host(struct conn *conn, const char *host, int port, int64_t deadline_ms,
+    struct err *err)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
 		.ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV };
@@ -288,12 +287,11 @@ secure(struct conn *conn, const char *host, int port, struct trust *trust,
 	    SSL_CTX_set_min_proto_version(conn->ctx, TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set_cipher_list(conn->ctx, CIPHERS) != 1)
 		return ssl_failed(err);
-	SSL_CTX_set_mode(conn->ctx,
-	    SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_options(conn->ctx,
-	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-		SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_mode(conn->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+					SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_options(conn->ctx, SSL_OP_NO_RENEGOTIATION |
+					   SSL_OP_NO_COMPRESSION |
+					   SSL_OP_IGNORE_UNEXPECTED_EOF);
 	if ((r = trust_prepare(trust, conn->ctx, err)) < 0)
 		return r;
 	conn->ssl = SSL_new(conn->ctx);

@@ -44,9 +44,9 @@ int conn_read(struct conn *conn, void *data, size_t size, size_t *ret_n,
     int64_t deadline_ms, struct err *err);
 
 /* Non-blocking: the number of bytes, or one of these. */
-#define CONN_AGAIN_READ	 (-1) /* poll for reading, then try again */
+#define CONN_AGAIN_READ  (-1) /* poll for reading, then try again */
 #define CONN_AGAIN_WRITE (-2)
-#define CONN_END	 (-3) /* end of stream, or broken */
+#define CONN_END         (-3) /* end of stream, or broken */
 int conn_try_read(struct conn *conn, void *data, int size);
 int conn_try_write(struct conn *conn, const void *data, int n);
 

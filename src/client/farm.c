@@ -13,12 +13,12 @@
 #include "client/client_priv.h"
 #include "json/json.h"
 
-#define REQUEST_MAX   (64 * 1024)
-#define LIST_MAX      20000
-#define JSON_DEPTH    8
-#define REFUSAL_MAX   512
-#define TOKEN_MAX     4096
-#define AGENT "User-Agent: qvd-client/" CLIENT_VERSION " (linux)\r\n"
+#define REQUEST_MAX (64 * 1024)
+#define LIST_MAX    20000
+#define JSON_DEPTH  8
+#define REFUSAL_MAX 512
+#define TOKEN_MAX   4096
+#define AGENT       "User-Agent: qvd-client/" CLIENT_VERSION " (linux)\r\n"
 
 struct qvd_list {
 	struct qvd_vm *v;
@@ -61,30 +61,28 @@ send_request(
 	bool v6 = strchr(c->host, ':') != NULL, ok;
 
 	buf_init(&out, REQUEST_MAX);
-	ok = buf_printf(&out,
-		 "GET %s%s%s HTTP/1.1\r\nHost: %s%s%s:%d\r\n%s%s", req->path,
-		 req->query != NULL ? "?" : "",
+	ok = buf_printf(&out, "GET %s%s%s HTTP/1.1\r\nHost: %s%s%s:%d\r\n%s%s",
+		 req->path, req->query != NULL ? "?" : "",
 		 req->query != NULL ? req->query : "", v6 ? "[" : "", c->host,
 		 v6 ? "]" : "", c->port, AGENT, auth) &&
-	    (!req->upgrade ||
-		buf_printf(&out,
-		    "Connection: Upgrade\r\nUpgrade: QVD/1.0\r\n")) &&
-	    (req->resume == NULL ||
-		buf_printf(&out, "X-QVD-Resume: %s\r\n", req->resume)) &&
-	    buf_printf(&out, "Accept: application/json\r\n\r\n");
+	     (!req->upgrade ||
+		 buf_printf(
+		     &out, "Connection: Upgrade\r\nUpgrade: QVD/1.0\r\n")) &&
+	     (req->resume == NULL ||
+		 buf_printf(&out, "X-QVD-Resume: %s\r\n", req->resume)) &&
+	     buf_printf(&out, "Accept: application/json\r\n\r\n");
 	if (!ok)
 		return err_set(err, ERR_TOO_LARGE,
 		    "the parameters of the session are longer than %d KiB",
 		    REQUEST_MAX / 1024);
-	return conn_write(&c->conn, buf_head(&out), buf_len(&out),
-	    req->deadline_ms, err);
+	return conn_write(
+	    &c->conn, buf_head(&out), buf_len(&out), req->deadline_ms, err);
 }
 
 /* Reads until the answer is complete. *ret_silent: not one byte came. */
 static int
 read_answer(struct qvd_client *c, const struct farm_request *req,
-    struct answer *answer, struct buf *early, bool *ret_silent,
-    struct err *err)
+    struct answer *answer, struct buf *early, bool *ret_silent, struct err *err)
 {
 	char data[16384];
 	size_t n, used, at;
@@ -92,8 +90,8 @@ read_answer(struct qvd_client *c, const struct farm_request *req,
 
 	*ret_silent = true;
 	for (;;) {
-		r = conn_read(&c->conn, data, sizeof(data), &n,
-		    req->deadline_ms, err);
+		r = conn_read(
+		    &c->conn, data, sizeof(data), &n, req->deadline_ms, err);
 		if (r < 0)
 			break;
 		if (n == 0) {
@@ -102,8 +100,7 @@ read_answer(struct qvd_client *c, const struct farm_request *req,
 		}
 		*ret_silent = false;
 		for (at = 0; at < n; at += used) {
-			r = answer_feed(
-			    answer, data + at, n - at, &used, err);
+			r = answer_feed(answer, data + at, n - at, &used, err);
 			if (r != ANSWER_INTERIM)
 				break;
 			if (answer->headers.info[0] != '\0')
@@ -201,18 +198,19 @@ refuse(struct qvd_client *c, const struct answer *answer, struct err *err)
 	refusal_text(answer, text);
 	if (answer->status == 401)
 		return err_set(err, ERR_AUTH, "%s",
-		    c->token != NULL ?
-			"the token is not valid (any more); log in again" :
-			"user or password is wrong");
+		    c->token != NULL
+			? "the token is not valid (any more); log in again"
+			: "user or password is wrong");
 	if (code == ERR_TAKEN_OVER)
 		return err_set(err, code,
 		    "the session was taken over by another client; it goes on "
 		    "there");
-	sentence = row != NULL && row->sentence != NULL ? row->sentence :
-	    text[0] != '\0'				? text :
-	    row != NULL ? row->otherwise :
-			  "the server answers in a way that this client "
-			  "doesn't know";
+	sentence = row != NULL && row->sentence != NULL ? row->sentence
+		   : text[0] != '\0'                    ? text
+		   : row != NULL
+		       ? row->otherwise
+		       : "the server answers in a way that this client "
+			 "doesn't know";
 	return err_set(err, code, "%s%s", sentence,
 	    row != NULL ? "" : " (is this a QVD server?)");
 }
@@ -225,8 +223,7 @@ farm_open(struct qvd_client *c, int64_t deadline_ms, struct err *err)
 	if (conn_is_open(&c->conn))
 		return 0;
 	c->trust.notice[0] = '\0';
-	r = conn_open(
-	    &c->conn, c->host, c->port, &c->trust, deadline_ms, err);
+	r = conn_open(&c->conn, c->host, c->port, &c->trust, deadline_ms, err);
 	if (r == 0 && c->trust.notice[0] != '\0')
 		client_event(c, QVD_EVENT_NOTICE, c->trust.notice, 0);
 	return r;
@@ -236,8 +233,7 @@ farm_open(struct qvd_client *c, int64_t deadline_ms, struct err *err)
  * the server had closed it meanwhile. */
 static int
 try_request(struct qvd_client *c, const struct farm_request *req,
-    struct answer *answer, struct buf *early, bool *ret_stale,
-    struct err *err)
+    struct answer *answer, struct buf *early, bool *ret_stale, struct err *err)
 {
 	bool used, silent = true;
 	int r;
@@ -288,8 +284,8 @@ farm_request(struct qvd_client *c, const struct farm_request *req,
 
 /* A request whose answer is a JSON value; the caller owns it. */
 static int
-request_json(struct qvd_client *c, const char *path, json_t **ret,
-    struct err *err)
+request_json(
+    struct qvd_client *c, const char *path, json_t **ret, struct err *err)
 {
 	struct farm_request req = { .path = path,
 		.deadline_ms = time_now_ms() + c->timeout_ms };
@@ -298,9 +294,8 @@ request_json(struct qvd_client *c, const char *path, json_t **ret,
 
 	r = farm_request(c, &req, &answer, NULL, err);
 	if (r == 0) {
-		r = json_parse(buf_len(&answer.body) > 0 ?
-			buf_head(&answer.body) :
-			"",
+		r = json_parse(
+		    buf_len(&answer.body) > 0 ? buf_head(&answer.body) : "",
 		    buf_len(&answer.body), ret, err);
 		if (r < 0)
 			r = err_set(err, ERR_PROTOCOL,
@@ -338,7 +333,7 @@ static int
 flag(const json_t *obj, const char *name)
 {
 	return json_get_bool(obj, name, false) ||
-	    json_get_int(obj, name, 0) != 0;
+	       json_get_int(obj, name, 0) != 0;
 }
 
 static void
@@ -362,7 +357,7 @@ decode_list(json_t *json, struct qvd_list **ret, struct err *err)
 		    "%d",
 		    LIST_MAX);
 	list->v = xcalloc(json_array_size(json) + 1, sizeof(*list->v));
-	json_array_foreach(json, i, row) {
+	json_array_foreach (json, i, row) {
 		struct qvd_vm *vm = &list->v[list->n];
 
 		vm->id = json_get_int(row, "id", -1);
@@ -389,8 +384,8 @@ farm_list(
 	int r;
 
 	r = request_json(c,
-	    kind == QVD_APPLICATIONS ? "/qvd/list_of_applications" :
-				       "/qvd/list_of_vm",
+	    kind == QVD_APPLICATIONS ? "/qvd/list_of_applications"
+				     : "/qvd/list_of_vm",
 	    &json, err);
 	return r < 0 ? r : decode_list(json, ret, err);
 }

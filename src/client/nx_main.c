@@ -68,10 +68,10 @@ grant(uint8_t mode)
 	memcpy(address + sizeof(kind), pw->pw_name, n);
 	x = xcb_connect(NULL, NULL);
 	if (xcb_connection_has_error(x) == 0)
-		free(xcb_request_check(x,
-		    xcb_change_hosts_checked(x, mode,
-			XCB_FAMILY_SERVER_INTERPRETED,
-			(uint16_t)(sizeof(kind) + n), address)));
+		free(xcb_request_check(
+		    x, xcb_change_hosts_checked(x, mode,
+			   XCB_FAMILY_SERVER_INTERPRETED,
+			   (uint16_t)(sizeof(kind) + n), address)));
 	xcb_disconnect(x);
 }
 
@@ -97,12 +97,11 @@ run(bool granted)
 
 		FD_ZERO(&readable);
 		FD_ZERO(&writable);
-		if (NXTransPrepare(&max, &readable, &writable, &timeout) ==
-			0 ||
+		if (NXTransPrepare(&max, &readable, &writable, &timeout) == 0 ||
 		    NXTransSelect(&result, &error, &max, &readable, &writable,
 			&timeout) == 0 ||
-		    NXTransExecute(&result, &error, &max, &readable,
-			&writable, &timeout) == 0)
+		    NXTransExecute(&result, &error, &max, &readable, &writable,
+			&timeout) == 0)
 			break;
 		if (granted && time(NULL) >= until) {
 			granted = false;
@@ -121,8 +120,7 @@ main(int argc, char **argv)
 	char word = 0;
 
 	if (argc != 2) {
-		fputs("Error: this program is started by qvd-client\n",
-		    stderr);
+		fputs("Error: this program is started by qvd-client\n", stderr);
 		return VIEWER_EXIT_USAGE;
 	}
 	/* The client gone, nobody needs us; and nobody may look into us. */

@@ -25,13 +25,13 @@ struct half {
 struct relay {
 	struct conn *conn;
 	struct viewer *viewer;
-	struct half down; /* farm to viewer */
-	struct half up;	  /* viewer to farm */
+	struct half down;  /* farm to viewer */
+	struct half up;    /* viewer to farm */
 	short conn_events; /* what the TLS socket must be ready for */
 	short nx_events;
 	bool farm_ended;   /* no more bytes from there */
 	bool viewer_ended; /* nor from there */
-	bool shut;	   /* the viewer was told that the farm has ended */
+	bool shut;         /* the viewer was told that the farm has ended */
 	bool started;
 	int64_t farewell_ms; /* deadline after one of them; 0: none */
 };
@@ -74,8 +74,8 @@ move_down(struct relay *r)
 		progress |= tls_result(r, (int)n);
 	}
 	if (half->len > 0) {
-		n = send(r->viewer->nx_fd, half->data + half->start,
-		    half->len, MSG_NOSIGNAL);
+		n = send(r->viewer->nx_fd, half->data + half->start, half->len,
+		    MSG_NOSIGNAL);
 		if (n > 0)
 			used(half, (size_t)n);
 		else if (errno == EAGAIN)

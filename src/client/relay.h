@@ -20,8 +20,8 @@ enum relay_end {
 
 /* early: bytes that came together with the 101. Negative: cancelled, or the
  * viewer failed. on_started is called once the session draws. */
-int relay_run(struct conn *conn, struct viewer *viewer,
-    const struct buf *early, void (*on_started)(void *arg), void *arg,
-    enum relay_end *ret, struct err *err);
+int relay_run(struct conn *conn, struct viewer *viewer, const struct buf *early,
+    void (*on_started)(void *arg), void *arg, enum relay_end *ret,
+    struct err *err);
 
 #endif

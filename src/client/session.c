@@ -17,22 +17,22 @@
 #include "client/relay.h"
 #include "client/viewer.h"
 
-#define CONNECT_MS	  (10 * 60 * 1000) /* a cold node may need minutes */
-#define RECONNECT_MS	  (30 * 60 * 1000)
-#define RETRY_CONNECT_MS  (2 * 60 * 1000)
-#define DISPLAY_MS	  15000
-#define PAUSE_FIRST_MS	  500
-#define PAUSE_MAX_MS	  30000
-#define QUERY_MAX	  (32 * 1024)
-#define PARAMS_MAX	  64
-#define SLAVE_KEY_MAX	  256
+#define CONNECT_MS       (10 * 60 * 1000) /* a cold node may need minutes */
+#define RECONNECT_MS     (30 * 60 * 1000)
+#define RETRY_CONNECT_MS (2 * 60 * 1000)
+#define DISPLAY_MS       15000
+#define PAUSE_FIRST_MS   500
+#define PAUSE_MAX_MS     30000
+#define QUERY_MAX        (32 * 1024)
+#define PARAMS_MAX       64
+#define SLAVE_KEY_MAX    256
 
 struct session {
 	struct qvd_client *c;
 	const struct qvd_session_options *o;
 	struct viewer viewer;
 	char key[SLAVE_KEY_MAX]; /* of the last connection; secret */
-	bool started;		 /* it has drawn, in this connection */
+	bool started;            /* it has drawn, in this connection */
 };
 
 /* Parameters */
@@ -59,8 +59,9 @@ add_param(struct buf *query, const char *name, const char *value)
 	bool ok = buf_printf(query, "&%s=", name);
 
 	for (; ok && *p != '\0'; p++)
-		if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-			   "0123456789-._~/",
+		if (strchr(
+			"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			"0123456789-._~/",
 			*p) != NULL)
 			ok = buf_append(query, p, 1);
 		else
@@ -79,21 +80,21 @@ make_query(struct session *s, char **ret, struct err *err)
 
 	buf_init(&query, QUERY_MAX);
 	ok = buf_printf(&query, "id=%lld", (long long)o->vm_id) &&
-	    add_param(&query, "qvd.client.os", "linux") &&
-	    add_param(&query, "qvd.client.link",
-		o->link != NULL ? o->link : measured_link(s->c)) &&
-	    add_param(&query, "qvd.client.keyboard",
-		o->keyboard != NULL ? o->keyboard : "pc105/us") &&
-	    add_param(
-		&query, "qvd.client.fullscreen", o->fullscreen ? "1" : "0");
+	     add_param(&query, "qvd.client.os", "linux") &&
+	     add_param(&query, "qvd.client.link",
+		 o->link != NULL ? o->link : measured_link(s->c)) &&
+	     add_param(&query, "qvd.client.keyboard",
+		 o->keyboard != NULL ? o->keyboard : "pc105/us") &&
+	     add_param(
+		 &query, "qvd.client.fullscreen", o->fullscreen ? "1" : "0");
 	if (ok && o->geometry != NULL)
 		ok = add_param(&query, "qvd.client.geometry", o->geometry);
 	for (i = 0; ok && o->params != NULL && o->params[i] != NULL; i += 2)
 		ok = add_param(&query, o->params[i], o->params[i + 1]);
 	*ret = ok ? buf_take_str(&query) : NULL;
 	buf_done(&query);
-	return ok ? 0 :
-		    err_set(err, ERR_TOO_LARGE,
+	return ok ? 0
+		  : err_set(err, ERR_TOO_LARGE,
 			"the parameters of the session are longer than %d "
 			"KiB",
 			QUERY_MAX / 1024);
@@ -122,7 +123,7 @@ is_geometry(const char *s)
 	memcpy(width, s, n);
 	width[n] = '\0';
 	return str_to_int(width, 64, 16384, &v) &&
-	    str_to_int(x + 1, 64, 16384, &v);
+	       str_to_int(x + 1, 64, 16384, &v);
 }
 
 static int
@@ -142,8 +143,7 @@ check_params(const char *const *params, struct err *err)
 			    "'%s' can't be a parameter: names begin with "
 			    "'custom.' or 'qvd.client.'",
 			    params[i]);
-		if (params[i + 1] == NULL ||
-		    !str_is_text(params[i + 1], 4096))
+		if (params[i + 1] == NULL || !str_is_text(params[i + 1], 4096))
 			return err_set(err, ERR_USAGE,
 			    "parameter '%s' needs a value of at most 4096 "
 			    "bytes of text",
@@ -204,8 +204,7 @@ start_viewer(struct session *s, struct err *err)
 	viewer_init(&s->viewer);
 	s->viewer.on_line = on_line;
 	s->viewer.arg = s;
-	return viewer_start(
-	    &s->viewer, s->c->program_dir, s->o->display, err);
+	return viewer_start(&s->viewer, s->c->program_dir, s->o->display, err);
 }
 
 static void
@@ -254,16 +253,16 @@ connect_once(struct session *s, bool resume, int64_t deadline_ms,
 
 	buf_init(&early, CLIENT_EARLY_MAX);
 	s->started = false;
-	r = viewer_wait_ready(&s->viewer, s->c->cancel_fd,
-	    time_now_ms() + DISPLAY_MS, err);
+	r = viewer_wait_ready(
+	    &s->viewer, s->c->cancel_fd, time_now_ms() + DISPLAY_MS, err);
 	if (r < 0)
 		return r;
 	if ((r = open_session(s, resume, deadline_ms, &early, err)) < 0)
 		return r;
 	client_event(s->c, QVD_EVENT_CONNECTED, NULL, 0);
 	if ((r = viewer_go(&s->viewer, err)) == 0)
-		r = relay_run(&s->c->conn, &s->viewer, &early, on_started, s,
-		    ret, err);
+		r = relay_run(
+		    &s->c->conn, &s->viewer, &early, on_started, s, ret, err);
 	conn_close(&s->c->conn);
 	return r;
 }
@@ -349,8 +348,7 @@ fall_back_to_password(struct qvd_client *c, int r)
 static int
 reconnect(struct session *s, enum relay_end *ret, struct err *err)
 {
-	int limit = s->o->reconnect_ms != 0 ? s->o->reconnect_ms :
-					      RECONNECT_MS;
+	int limit = s->o->reconnect_ms != 0 ? s->o->reconnect_ms : RECONNECT_MS;
 	int64_t give_up = time_now_ms() + limit;
 	int pause = PAUSE_FIRST_MS, r;
 
@@ -363,8 +361,8 @@ reconnect(struct session *s, enum relay_end *ret, struct err *err)
 		if ((r = start_viewer(s, err)) < 0)
 			return r;
 		*ret = RELAY_LOST;
-		r = connect_once(s, true, time_now_ms() + RETRY_CONNECT_MS,
-		    ret, err);
+		r = connect_once(
+		    s, true, time_now_ms() + RETRY_CONNECT_MS, ret, err);
 		if (s->started || (r == 0 && *ret == RELAY_ENDED))
 			return r;
 		if (r == 0)
@@ -385,16 +383,14 @@ reconnect(struct session *s, enum relay_end *ret, struct err *err)
 static int
 run(struct session *s, struct err *err)
 {
-	int connect_ms = s->o->connect_timeout_ms > 0 ?
-	    s->o->connect_timeout_ms :
-	    CONNECT_MS;
+	int connect_ms = s->o->connect_timeout_ms > 0 ? s->o->connect_timeout_ms
+						      : CONNECT_MS;
 	enum relay_end end = RELAY_ENDED;
 	int r;
 
 	if ((r = start_viewer(s, err)) < 0 || (r = get_token(s, err)) < 0)
 		return r;
-	r = connect_once(
-	    s, false, time_now_ms() + connect_ms, &end, err);
+	r = connect_once(s, false, time_now_ms() + connect_ms, &end, err);
 	if (r == 0 && end == RELAY_LOST && !s->started)
 		return err_set(err, ERR_SESSION,
 		    "the desktop ended the session before it drew anything; "

@@ -17,9 +17,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define KNOWN_MAX	(1024 * 1024)
+#define KNOWN_MAX       (1024 * 1024)
 #define FINGERPRINT_MAX 64 /* "SHA256:" and 44 characters */
-#define HOST_KEY_MAX	300
+#define HOST_KEY_MAX    300
 
 static char *
 default_known_hosts(void)
@@ -40,8 +40,8 @@ trust_init(struct trust *trust, const char *ca_file, const char *known_hosts,
 {
 	memset(trust, 0, sizeof(*trust));
 	trust->ca_file = ca_file != NULL ? xstrdup(ca_file) : NULL;
-	trust->known_hosts = known_hosts != NULL ? xstrdup(known_hosts) :
-						   default_known_hosts();
+	trust->known_hosts =
+	    known_hosts != NULL ? xstrdup(known_hosts) : default_known_hosts();
 	trust->first_use = first_use;
 }
 
@@ -66,16 +66,15 @@ trust_prepare(struct trust *trust, SSL_CTX *ctx, struct err *err)
 	int r;
 
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, go_on);
-	r = trust->ca_file == NULL ?
-	    SSL_CTX_set_default_verify_paths(ctx) :
-	    SSL_CTX_load_verify_file(ctx, trust->ca_file);
+	r = trust->ca_file == NULL
+		? SSL_CTX_set_default_verify_paths(ctx)
+		: SSL_CTX_load_verify_file(ctx, trust->ca_file);
 	ERR_clear_error();
 	if (r == 1)
 		return 0;
 	return err_set(err, ERR_CONFIG,
 	    "no certificates of authorities (PEM) can be read from '%s'",
-	    trust->ca_file == NULL ? "the system's directory" :
-				     trust->ca_file);
+	    trust->ca_file == NULL ? "the system's directory" : trust->ca_file);
 }
 
 int
@@ -187,8 +186,8 @@ lock_known(const struct trust *trust, int *ret_fd, struct err *err)
 }
 
 static int
-remember(struct trust *trust, const char *key, const char *print,
-    struct err *err)
+remember(
+    struct trust *trust, const char *key, const char *print, struct err *err)
 {
 	_cleanup_(closep)
 	int lock = -1;
@@ -206,8 +205,7 @@ remember(struct trust *trust, const char *key, const char *print,
 	n = strlen(old);
 	text = xasprintf("%s%s%s %s\n", old,
 	    n > 0 && old[n - 1] != '\n' ? "\n" : "", key, print);
-	r = fs_write_file(
-	    trust->known_hosts, text, strlen(text), 0600, err);
+	r = fs_write_file(trust->known_hosts, text, strlen(text), 0600, err);
 	if (r < 0)
 		return err_wrap(err, r, "remember the certificate");
 	snprintf(trust->notice, sizeof(trust->notice),
@@ -247,8 +245,8 @@ refuse_unknown(const char *key, const char *host, const char *print,
 }
 
 int
-trust_check(struct trust *trust, SSL *ssl, const char *host, int port,
-    struct err *err)
+trust_check(
+    struct trust *trust, SSL *ssl, const char *host, int port, struct err *err)
 {
 	long verdict = SSL_get_verify_result(ssl);
 	char key[HOST_KEY_MAX], print[FINGERPRINT_MAX], old[FINGERPRINT_MAX];
@@ -265,9 +263,9 @@ trust_check(struct trust *trust, SSL *ssl, const char *host, int port,
 	    host, port);
 	line = look_up(known, key, old);
 	if (line > 0)
-		return str_eq(old, print) ?
-		    0 :
-		    refuse_changed(trust, key, line, print, err);
+		return str_eq(old, print)
+			   ? 0
+			   : refuse_changed(trust, key, line, print, err);
 	if (trust->first_use)
 		return remember(trust, key, print, err);
 	return refuse_unknown(key, host, print, verdict, err);

@@ -15,9 +15,9 @@
 #include "base/err.h"
 
 struct trust {
-	char *ca_file;	   /* NULL: the system's authorities */
+	char *ca_file;     /* NULL: the system's authorities */
 	char *known_hosts; /* path */
-	bool first_use;	   /* remember what is not known yet */
+	bool first_use;    /* remember what is not known yet */
 	char notice[512];  /* "" or what trust_check() did, for the user */
 };
 
@@ -31,7 +31,7 @@ int trust_prepare(struct trust *trust, SSL_CTX *ctx, struct err *err);
 /* The name or address that the certificate must carry. */
 int trust_expect(SSL *ssl, const char *host, struct err *err);
 /* After the handshake, before the first byte is sent. */
-int trust_check(struct trust *trust, SSL *ssl, const char *host, int port,
-    struct err *err);
+int trust_check(
+    struct trust *trust, SSL *ssl, const char *host, int port, struct err *err);
 
 #endif

@@ -177,8 +177,8 @@ add_actions(posix_spawn_file_actions_t *acts, const struct pipes *p)
 }
 
 static int
-spawn(struct viewer *v, const char *path, struct pipes *p,
-    struct viewer_env *env)
+spawn(
+    struct viewer *v, const char *path, struct pipes *p, struct viewer_env *env)
 {
 	char name[] = VIEWER_PROGRAM, arg[] = "nx/nx,slave=0:0";
 	char *argv[] = { name, arg, NULL };
@@ -192,9 +192,9 @@ spawn(struct viewer *v, const char *path, struct pipes *p,
 	posix_spawn_file_actions_init(&acts);
 	posix_spawnattr_init(&attr);
 	/* Its own group, so that Ctrl-C is ours to answer. */
-	posix_spawnattr_setflags(&attr,
-	    POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-		POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP |
+					    POSIX_SPAWN_SETSIGMASK |
+					    POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
@@ -305,8 +305,8 @@ viewer_wait_ready(
 	do {
 		left = deadline_ms - time_now_ms();
 		if (left <= 0)
-			return err_set(err, ERR_TIMEOUT,
-			    "the X server doesn't answer");
+			return err_set(
+			    err, ERR_TIMEOUT, "the X server doesn't answer");
 		r = poll(p, ARRAY_SIZE(p), left > 60000 ? 60000 : (int)left);
 	} while (r == 0 || (r < 0 && errno == EINTR));
 	if (p[1].revents != 0)
@@ -315,8 +315,8 @@ viewer_wait_ready(
 		return 0;
 	/* It closed the control socket, so it is ending. */
 	r = viewer_reap(v, err);
-	return r < 0 ? r :
-		       err_set(err, ERR_SESSION, "the viewer ended at once");
+	return r < 0 ? r
+		     : err_set(err, ERR_SESSION, "the viewer ended at once");
 }
 
 int
@@ -337,8 +337,8 @@ viewer_reap(struct viewer *v, struct err *err)
 
 	if (v->pid > 0) {
 		/* Its helpers too, while the zombie keeps the group's id. */
-		while (waitid(P_PID, (id_t)v->pid, NULL, WEXITED | WNOWAIT) <
-			0 &&
+		while (
+		    waitid(P_PID, (id_t)v->pid, NULL, WEXITED | WNOWAIT) < 0 &&
 		    errno == EINTR)
 			;
 		kill(-v->pid, SIGKILL);
@@ -350,8 +350,8 @@ viewer_reap(struct viewer *v, struct err *err)
 	why = v->last[0] != '\0' ? v->last : "it gave no reason";
 	if (WIFSIGNALED(status))
 		return err_set(err, ERR_SESSION,
-		    "the viewer was ended by signal %d (%s)",
-		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+		    "the viewer was ended by signal %d (%s)", WTERMSIG(status),
+		    strsignal(WTERMSIG(status)));
 	switch (WEXITSTATUS(status)) {
 	case VIEWER_EXIT_ENDED:
 		return 0;

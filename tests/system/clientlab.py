@@ -176,7 +176,6 @@ def pump(link, stream):
     link.settimeout(0.005)
     stream.setblocking(False)
     while True:
-        idle = True
         with contextlib.suppress(ssl.SSLWantReadError, TimeoutError):
             data = link.recv(65536)
             if not data:
@@ -184,7 +183,6 @@ def pump(link, stream):
             stream.setblocking(True)
             stream.sendall(data)
             stream.setblocking(False)
-            idle = False
         with contextlib.suppress(BlockingIOError):
             data = stream.recv(65536)
             if not data:
@@ -192,8 +190,6 @@ def pump(link, stream):
             link.settimeout(20)
             link.sendall(data)
             link.settimeout(0.005)
-            idle = False
-        del idle
     link.settimeout(5)
     with contextlib.suppress(OSError, ssl.SSLError):
         link.unwrap()

@@ -27,8 +27,8 @@
 #include <xcb/xcb.h>
 
 #define CONNECT_STEP_MS 20
-#define WINDOWS_MAX	256
-#define GRAB_ROWS	64 /* so many rows spread over the window are read */
+#define WINDOWS_MAX     256
+#define GRAB_ROWS       64 /* so many rows spread over the window are read */
 
 struct window {
 	xcb_window_t id;
@@ -106,8 +106,7 @@ setup(struct watcher *w)
 	version = xcb_damage_query_version_reply(
 	    w->x, xcb_damage_query_version(w->x, 1, 1), NULL);
 	free(version);
-	xcb_change_window_attributes(
-	    w->x, w->root, XCB_CW_EVENT_MASK, &mask);
+	xcb_change_window_attributes(w->x, w->root, XCB_CW_EVENT_MASK, &mask);
 	return true;
 }
 
@@ -186,21 +185,19 @@ has_picture(struct watcher *w, xcb_window_t id, int width, int height)
 static bool
 check_window(struct watcher *w, xcb_window_t id)
 {
-	xcb_get_geometry_reply_t *g = xcb_get_geometry_reply(
-	    w->x, xcb_get_geometry(w->x, id), NULL);
-	xcb_get_window_attributes_reply_t *a =
-	    xcb_get_window_attributes_reply(
-		w->x, xcb_get_window_attributes(w->x, id), NULL);
+	xcb_get_geometry_reply_t *g =
+	    xcb_get_geometry_reply(w->x, xcb_get_geometry(w->x, id), NULL);
+	xcb_get_window_attributes_reply_t *a = xcb_get_window_attributes_reply(
+	    w->x, xcb_get_window_attributes(w->x, id), NULL);
 	bool ok = g != NULL && a != NULL &&
-	    a->map_state == XCB_MAP_STATE_VIEWABLE &&
-	    (w->any || !a->override_redirect) && g->width >= w->min_width &&
-	    g->height >= w->min_height &&
-	    has_picture(w, id, g->width, g->height);
+		  a->map_state == XCB_MAP_STATE_VIEWABLE &&
+		  (w->any || !a->override_redirect) &&
+		  g->width >= w->min_width && g->height >= w->min_height &&
+		  has_picture(w, id, g->width, g->height);
 
 	if (ok)
-		printf("%lld 0x%x %dx%d\n",
-		    (long long)(now_ms() - w->start_ms), id, g->width,
-		    g->height);
+		printf("%lld 0x%x %dx%d\n", (long long)(now_ms() - w->start_ms),
+		    id, g->width, g->height);
 	free(g);
 	free(a);
 	return ok;
@@ -209,8 +206,8 @@ check_window(struct watcher *w, xcb_window_t id)
 static bool
 check_existing(struct watcher *w)
 {
-	xcb_query_tree_reply_t *tree = xcb_query_tree_reply(
-	    w->x, xcb_query_tree(w->x, w->root), NULL);
+	xcb_query_tree_reply_t *tree =
+	    xcb_query_tree_reply(w->x, xcb_query_tree(w->x, w->root), NULL);
 	bool found = false;
 	int i, n;
 
@@ -235,8 +232,7 @@ on_event(struct watcher *w, const xcb_generic_event_t *event)
 	if (type == w->damage_event + XCB_DAMAGE_NOTIFY) {
 		const xcb_damage_notify_event_t *d = (const void *)event;
 
-		xcb_damage_subtract(
-		    w->x, d->damage, XCB_XFIXES_REGION_NONE,
+		xcb_damage_subtract(w->x, d->damage, XCB_XFIXES_REGION_NONE,
 		    XCB_XFIXES_REGION_NONE);
 		return check_window(w, d->drawable);
 	}
@@ -280,8 +276,8 @@ watch(struct watcher *w)
 		}
 		left = w->deadline_ms - now_ms();
 		if (left <= 0 || poll(&p, 1, (int)left) == 0) {
-			fputs("first-window: no window with a picture\n",
-			    stderr);
+			fputs(
+			    "first-window: no window with a picture\n", stderr);
 			return 1;
 		}
 	}
@@ -314,8 +310,10 @@ set_min(struct watcher *w, char *value)
 int
 main(int argc, char **argv)
 {
-	struct watcher w = { .start_ms = now_ms(), .min_width = 32,
-		.min_height = 32, .colors = 2 };
+	struct watcher w = { .start_ms = now_ms(),
+		.min_width = 32,
+		.min_height = 32,
+		.colors = 2 };
 	const char *display = NULL;
 	long seconds = 60;
 	int c;
