@@ -17,8 +17,7 @@ auth_init(struct err *err)
 }
 
 int
-auth_verify(
-    const struct auth_query *query, bool *ret_accepted, struct err *err)
+auth_verify(const struct auth_query *query, bool *ret_accepted, struct err *err)
 {
 	enum auth_verdict verdict;
 	struct err failure = { 0 };
@@ -31,8 +30,8 @@ auth_verify(
 	for (i = 0; i < ARRAY_SIZE(chain); i++) {
 		verdict = AUTH_PASS;
 		if (chain[i]->verify(query, &verdict, &failure) < 0) {
-			err_wrap(&failure, -1, "authenticator '%s'",
-			    chain[i]->name);
+			err_wrap(
+			    &failure, -1, "authenticator '%s'", chain[i]->name);
 			unknown = true;
 		} else if (verdict == AUTH_ACCEPT) {
 			*ret_accepted = true;

@@ -45,8 +45,8 @@ extern const struct auth_backend auth_local;
 /* Once per process, before privileges are given up: prepares what the
  * back-ends need. */
 int auth_init(struct err *err);
-int auth_verify(const struct auth_query *query, bool *ret_accepted,
-    struct err *err);
+int auth_verify(
+    const struct auth_query *query, bool *ret_accepted, struct err *err);
 
 /* A new yescrypt hash of the password, heap; for whoever sets passwords. */
 int auth_hash(const char *password, char **ret_hash, struct err *err);

@@ -135,8 +135,8 @@ auth_limit_begin(struct auth_limit *limit, const char *login,
 }
 
 void
-auth_limit_end(struct auth_limit *limit, const char *login,
-    const char *address, enum auth_limit_end how, int64_t now_ms)
+auth_limit_end(struct auth_limit *limit, const char *login, const char *address,
+    enum auth_limit_end how, int64_t now_ms)
 {
 	struct entry *e = find(limit, key_of(limit, login, address));
 

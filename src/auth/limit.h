@@ -13,12 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AUTH_LIMIT_FREE	      2	    /* failures that cost nothing */
-#define AUTH_LIMIT_FIRST_MS   1000  /* the first wait; doubles */
+#define AUTH_LIMIT_FREE       2    /* failures that cost nothing */
+#define AUTH_LIMIT_FIRST_MS   1000 /* the first wait; doubles */
 #define AUTH_LIMIT_LONGEST_MS 30000
 #define AUTH_LIMIT_FORGET_MS  (15 * 60 * 1000)
 #define AUTH_LIMIT_PENDING    8 /* attempts of one pair at once */
-#define AUTH_LIMIT_BUSY	      (-1)
+#define AUTH_LIMIT_BUSY       (-1)
 
 struct auth_limit;
 
@@ -32,11 +32,7 @@ void auth_limit_free(struct auth_limit *limit);
 int64_t auth_limit_begin(struct auth_limit *limit, const char *login,
     const char *address, int64_t now_ms);
 /* It ended; `cancelled` ones count neither way. */
-enum auth_limit_end {
-	AUTH_LIMIT_OK,
-	AUTH_LIMIT_FAILED,
-	AUTH_LIMIT_CANCELLED
-};
+enum auth_limit_end { AUTH_LIMIT_OK, AUTH_LIMIT_FAILED, AUTH_LIMIT_CANCELLED };
 void auth_limit_end(struct auth_limit *limit, const char *login,
     const char *address, enum auth_limit_end how, int64_t now_ms);
 

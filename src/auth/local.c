@@ -55,8 +55,10 @@ auth_hash(const char *password, char **ret_hash, struct err *err)
 int
 auth_local_init(struct err *err)
 {
-	_cleanup_(wipe_strp) char *password = xcalloc(1, 33);
-	_cleanup_(freep) char *hash = NULL;
+	_cleanup_(wipe_strp)
+	char *password = xcalloc(1, 33);
+	_cleanup_(freep)
+	char *hash = NULL;
 	int r;
 
 	str_random(password, 32);
@@ -85,9 +87,9 @@ local_verify(const struct auth_query *query, enum auth_verdict *ret_verdict,
 		ok = str_eq_secret(hash, query->hash);
 	else
 		run_crypt(data, query->password, dummy);
-	*ret_verdict = ok ? AUTH_ACCEPT
-	    : query->hash == NULL ? AUTH_PASS
-				  : AUTH_DENY;
+	*ret_verdict = ok                    ? AUTH_ACCEPT
+		       : query->hash == NULL ? AUTH_PASS
+					     : AUTH_DENY;
 	return 0;
 }
 

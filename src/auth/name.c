@@ -45,8 +45,8 @@ auth_name_parse(const char *text, struct auth_name *ret, struct err *err)
 		    "the login is not of the form 'login' or 'login@tenant'");
 	for (i = 0; name.login[i] != '\0'; i++)
 		name.folded[i] = name.login[i] >= 'A' && name.login[i] <= 'Z'
-		    ? (char)(name.login[i] - 'A' + 'a')
-		    : name.login[i];
+				     ? (char)(name.login[i] - 'A' + 'a')
+				     : name.login[i];
 	*ret = name;
 	return 0;
 }

@@ -8,11 +8,11 @@
 
 #include "base/err.h"
 
-#define AUTH_NAME_MAX	    64 /* bytes of a login, and of a tenant */
+#define AUTH_NAME_MAX       64 /* bytes of a login, and of a tenant */
 #define AUTH_TENANT_DEFAULT "default"
 
 struct auth_name {
-	char login[AUTH_NAME_MAX + 1];	/* as typed, trimmed */
+	char login[AUTH_NAME_MAX + 1];  /* as typed, trimmed */
 	char folded[AUTH_NAME_MAX + 1]; /* the same in lower case */
 	char tenant[AUTH_NAME_MAX + 1];
 };

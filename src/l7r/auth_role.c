@@ -29,7 +29,8 @@ auth_prepare(struct err *err)
 static void
 op_verify(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
-	_cleanup_(wipe_strp) char *password = NULL;
+	_cleanup_(wipe_strp)
+	char *password = NULL;
 	const char *encoded = json_get_str(args, "password", NULL);
 	struct auth_query query = {
 		.tenant = json_get_str(args, "tenant", NULL),

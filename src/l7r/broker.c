@@ -16,7 +16,7 @@
 #include "l7r/roles.h"
 
 #define GRACE_MS     5000 /* for workers to report what they hold */
-#define STOP_MS	     2500
+#define STOP_MS      2500
 #define TRANSACTIONS 8
 
 /* What the files share */
@@ -140,8 +140,8 @@ add_auth(struct broker *b, int fd)
 
 /* Database */
 
-static void
-on_host(const struct db_result *res, const struct err *err, void *arg);
+static void on_host(
+    const struct db_result *res, const struct err *err, void *arg);
 
 static void
 read_host(struct broker *b)
@@ -181,8 +181,7 @@ on_down(struct db *db, const struct err *err, void *arg)
 }
 
 static void
-on_notify(
-    struct db *db, const char *channel, const char *payload, void *arg)
+on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 {
 	struct broker *b = arg;
 	long long vm_id, generation;

@@ -36,9 +36,9 @@
 #include "model/acquire.h"
 #include "net/rpc.h"
 
-#define AGENT_BYTES_MAX 128 /* of a client's User-Agent */
-#define DIGEST_BYTES	32  /* SHA-256 */
-#define VM_DEADLINE_MS	(270 * 1000) /* the original's start and stop */
+#define AGENT_BYTES_MAX 128          /* of a client's User-Agent */
+#define DIGEST_BYTES    32           /* SHA-256 */
+#define VM_DEADLINE_MS  (270 * 1000) /* the original's start and stop */
 
 struct broker {
 	struct loop *loop;
@@ -62,7 +62,7 @@ struct broker {
 	struct timer grace;  /* workers have this long to report */
 	struct timer resync; /* what could not be written down */
 	bool graced;
-	struct timer down; /* the database may be away so long */
+	struct timer down;  /* the database may be away so long */
 	struct list events; /* struct event: not yet in the database */
 	size_t n_events;
 	bool stopping;
@@ -104,7 +104,7 @@ struct hold {
 	uint64_t conn;
 	int64_t user_id;
 	bool connected;
-	bool writing; /* its transaction is being committed; meanwhile */
+	bool writing;  /* its transaction is being committed; meanwhile */
 	bool outdated; /* somebody has acquired a newer generation */
 	struct attempt *attempt; /* NULL: the worker knows of it */
 };
@@ -142,14 +142,12 @@ void attempt_evict(struct attempt *a);
 void op_stop(struct rpc_call *call, const json_t *args, int fd, void *arg);
 
 /* broker_session.c */
-void op_connected(
-    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void op_connected(struct rpc_call *call, const json_t *args, int fd, void *arg);
 void op_disconnected(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void op_failed(struct rpc_call *call, const json_t *args, int fd, void *arg);
 void op_closed(struct rpc_call *call, const json_t *args, int fd, void *arg);
-void op_sessions(
-    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void op_sessions(struct rpc_call *call, const json_t *args, int fd, void *arg);
 struct hold *hold_new(struct worker_link *w, uint64_t conn, int64_t vm_id,
     int64_t generation, int64_t user_id);
 struct hold *hold_find(struct broker *b, int64_t vm_id, int64_t generation);
@@ -202,8 +200,8 @@ struct wait {
 	bool reading, again;
 	/* row NULL: it never ran. err: the database has been away too long;
 	 * the wait is over. wait_done() inside is allowed. */
-	void (*cb)(const struct vm_runtime_row *row, const struct err *err,
-	    void *arg);
+	void (*cb)(
+	    const struct vm_runtime_row *row, const struct err *err, void *arg);
 	void *arg;
 };
 void wait_start(struct wait *w, struct broker *b, int64_t vm_id,

@@ -16,7 +16,7 @@
 #include "l7r/broker_sql.h"
 #include "model/placement.h"
 
-#define KEY_LEN	  64
+#define KEY_LEN   64
 #define REPEAT_MS 2000 /* of the wire's progress line, as the original */
 #define HOSTS_MAX 1000
 
@@ -76,16 +76,16 @@ release(struct attempt *a)
 static void
 fail(struct attempt *a, struct failure *f)
 {
-	log_warn("VM %lld, user '%s@%s': %s (%s, ref %s)",
-	    (long long)a->vm_id, a->login.login, a->login.tenant, f->err.msg,
-	    err_id(f->err.code), f->ref);
-	event_write(a->broker,
-	    &(struct event){ .name = "session.failed",
-		.vm_id = f->err.code == ERR_NOT_FOUND ? 0 : a->vm_id,
-		.user_id = a->login.user_id,
-		.text = f->err.msg,
-		.duration_ms = -1,
-		.failure = f });
+	log_warn("VM %lld, user '%s@%s': %s (%s, ref %s)", (long long)a->vm_id,
+	    a->login.login, a->login.tenant, f->err.msg, err_id(f->err.code),
+	    f->ref);
+	event_write(
+	    a->broker, &(struct event){ .name = "session.failed",
+			   .vm_id = f->err.code == ERR_NOT_FOUND ? 0 : a->vm_id,
+			   .user_id = a->login.user_id,
+			   .text = f->err.msg,
+			   .duration_ms = -1,
+			   .failure = f });
 	release(a);
 	reply_failure(a->call, f);
 	attempt_free(a);
@@ -203,8 +203,7 @@ fail_run(struct attempt *a, const struct vm_runtime_row *row)
 	    "Failed to start virtual machine %lld%s%s", (long long)a->vm_id,
 	    row->error != NULL ? ": " : "",
 	    row->error != NULL ? row->error : "");
-	if (row->error_id != NULL &&
-	    err_from_id(row->error_id) != ERR_INTERNAL)
+	if (row->error_id != NULL && err_from_id(row->error_id) != ERR_INTERNAL)
 		f.err.code = err_from_id(row->error_id);
 	if (row->error_ref != NULL && strlen(row->error_ref) == REF_LEN)
 		str_copy(f.ref, sizeof(f.ref), row->error_ref);
@@ -226,13 +225,12 @@ running(struct attempt *a, const struct vm_runtime_row *row)
 		fail_err(a, &err);
 		return;
 	}
-	hkd_channel(&a->ask, a->broker->hkd, a->vm_id, a->plan.epoch,
-	    on_channel, a);
+	hkd_channel(
+	    &a->ask, a->broker->hkd, a->vm_id, a->plan.epoch, on_channel, a);
 }
 
 static void
-on_runtime(
-    const struct vm_runtime_row *row, const struct err *err, void *arg)
+on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 {
 	struct attempt *a = arg;
 	struct err moved = { 0 };
@@ -240,18 +238,18 @@ on_runtime(
 	if (err != NULL) {
 		fail_err(a, err);
 	} else if (row == NULL || row->epoch < a->plan.epoch ||
-	    row->state == VM_STATE_STARTING) {
+		   row->state == VM_STATE_STARTING) {
 		const char *step = row == NULL || row->step == NULL ||
-			row->epoch < a->plan.epoch
-		    ? ""
-		    : row->step;
+					   row->epoch < a->plan.epoch
+				       ? ""
+				       : row->step;
 
 		if (!timer_active(&a->repeat) || !str_eq(step, a->step)) {
 			str_copy(a->step, sizeof(a->step), step);
 			on_repeat(a);
 		}
 	} else if (row->epoch > a->plan.epoch ||
-	    row->state == VM_STATE_STOPPING) {
+		   row->state == VM_STATE_STOPPING) {
 		err_set(&moved, ERR_VM_START,
 		    "Unable to start VM %lld, state changed unexpectedly",
 		    (long long)a->vm_id);
@@ -286,11 +284,11 @@ on_acquired(struct vm_read *vr, const struct err *err)
 		progress(a->call, "Aborting contending session for VM_ID: %lld",
 		    (long long)a->vm_id);
 	sessions_evict(b, a->vm_id, a->plan.generation);
-	progress(a->call, "Session acquired for VM_ID: %lld",
-	    (long long)a->vm_id);
+	progress(
+	    a->call, "Session acquired for VM_ID: %lld", (long long)a->vm_id);
 	if (a->assigned)
-		progress(a->call, "Assigning VM %lld to host",
-		    (long long)a->vm_id);
+		progress(
+		    a->call, "Assigning VM %lld to host", (long long)a->vm_id);
 	if (a->plan.run == ACQUIRE_START)
 		progress(a->call, "Starting virtual machine");
 	timer_start(&a->deadline, VM_DEADLINE_MS);
@@ -308,8 +306,8 @@ on_written(struct vm_read *vr, const struct err *err)
 	}
 	/* Known before it is true, so that no comparison of the rows takes it
 	 * for a leftover. */
-	a->hold = hold_new(a->worker, a->conn, a->vm_id, a->plan.generation,
-	    a->login.user_id);
+	a->hold = hold_new(
+	    a->worker, a->conn, a->vm_id, a->plan.generation, a->login.user_id);
 	a->hold->writing = true;
 	a->hold->attempt = a;
 	vm_read_commit(vr, on_acquired);
@@ -335,8 +333,7 @@ write_start(struct attempt *a)
 	struct db_params p = { 0 };
 	char by[160];
 
-	snprintf(by, sizeof(by), "user %s@%s", a->login.login,
-	    a->login.tenant);
+	snprintf(by, sizeof(by), "user %s@%s", a->login.login, a->login.tenant);
 	db_param_i64(&p, a->vm_id);
 	db_param_i64(&p, a->plan.epoch);
 	db_param_i64(&p, a->host_id);
@@ -373,10 +370,10 @@ write_all(struct attempt *a)
 }
 
 static int
-choose_host(
-    struct attempt *a, const struct db_result *res, struct err *err)
+choose_host(struct attempt *a, const struct db_result *res, struct err *err)
 {
-	_cleanup_(freep) struct placement_host *hosts = NULL;
+	_cleanup_(freep)
+	struct placement_host *hosts = NULL;
 	struct placement_need need = {
 		.vm_id = a->vm_id,
 		.last_host_id = a->vr.vm.host_id,
@@ -436,8 +433,8 @@ on_properties(const struct db_result *res, const struct err *err, void *arg)
 		return;
 	}
 	a->properties = json_object();
-	json_object_set_new(a->properties, "qvd.vm.user.name",
-	    json_string(a->vr.user.login));
+	json_object_set_new(
+	    a->properties, "qvd.vm.user.name", json_string(a->vr.user.login));
 	for (i = 0; i < db_rows(res); i++)
 		json_object_set_new(a->properties, db_str(res, i, "key"),
 		    json_string(db_str(res, i, "value")));
@@ -509,8 +506,7 @@ op_connect(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	a->login = *login;
 	a->vm_id = json_get_int(args, "vm_id", -1);
 	a->address = xstrndup(json_get_str(args, "address", ""), 64);
-	a->client =
-	    xstrndup(json_get_str(args, "client", ""), AGENT_BYTES_MAX);
+	a->client = xstrndup(json_get_str(args, "client", ""), AGENT_BYTES_MAX);
 	make_key(a, json_get_str(args, "resume", NULL));
 	list_init(&a->link);
 	list_add(&b->attempts, &a->link);

@@ -7,9 +7,9 @@
 #include "l7r/broker.h"
 #include "l7r/broker_sql.h"
 
-#define PENDING_MAX	   2000
+#define PENDING_MAX         2000
 #define PENDING_DEADLINE_MS (10 * 60 * 1000)
-#define TRIES		   5
+#define TRIES               5
 
 /* One that the database has not confirmed. */
 struct pending {
@@ -22,8 +22,7 @@ struct pending {
 static void try_write(struct pending *p);
 
 void
-event_params(
-    struct db_params *p, const struct broker *b, const struct event *e)
+event_params(struct db_params *p, const struct broker *b, const struct event *e)
 {
 	const int64_t ids[] = { e->vm_id, e->user_id, b->host_id };
 	size_t i;
@@ -39,8 +38,8 @@ event_params(
 		db_param_i64(p, e->duration_ms);
 	else
 		db_param_null(p);
-	db_param_str(p,
-	    e->failure != NULL ? err_id(e->failure->err.code) : NULL);
+	db_param_str(
+	    p, e->failure != NULL ? err_id(e->failure->err.code) : NULL);
 	db_param_str(p, e->failure != NULL ? e->failure->ref : NULL);
 }
 
@@ -72,8 +71,8 @@ on_written(const struct db_result *res, const struct err *err, void *arg)
 	} else if (err->code == ERR_DATABASE && ++p->tries < TRIES) {
 		try_write(p);
 	} else {
-		log_err(LOG_LEVEL_ERROR, err, "event '%s' is lost",
-		    p->params.v[0]);
+		log_err(
+		    LOG_LEVEL_ERROR, err, "event '%s' is lost", p->params.v[0]);
 		pending_free(p);
 	}
 }

@@ -145,9 +145,8 @@ send_all(struct hkd *hkd)
 }
 
 void
-hkd_channel(struct hkd_ask *ask, struct hkd *hkd, int64_t vm_id,
-    int64_t epoch, void (*cb)(int fd, const struct err *err, void *arg),
-    void *arg)
+hkd_channel(struct hkd_ask *ask, struct hkd *hkd, int64_t vm_id, int64_t epoch,
+    void (*cb)(int fd, const struct err *err, void *arg), void *arg)
 {
 	*ask = (struct hkd_ask){
 		.hkd = hkd,

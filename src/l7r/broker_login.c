@@ -16,13 +16,13 @@
 #include "l7r/broker.h"
 #include "l7r/broker_sql.h"
 
-#define LOGINS_MAX	4000 /* under way at once */
-#define LOGINS_ADDRESS	1000 /* of those, from one address */
-#define BUSY_PAUSE_MS	100
-#define VERIFY_MS	60000
-#define VERIFY_TRIES	3
+#define LOGINS_MAX      4000 /* under way at once */
+#define LOGINS_ADDRESS  1000 /* of those, from one address */
+#define BUSY_PAUSE_MS   100
+#define VERIFY_MS       60000
+#define VERIFY_TRIES    3
 #define VERIFY_PAUSE_MS 200
-#define REFUSED		"Wrong login or password"
+#define REFUSED         "Wrong login or password"
 
 struct login_op {
 	struct list link;
@@ -177,8 +177,7 @@ on_verified(const json_t *answer, int fd, const struct err *err, void *arg)
 		accepted(op);
 	} else if (answer != NULL) {
 		fail(op, ERR_AUTH, REFUSED);
-	} else if (err->code == ERR_UNAVAILABLE &&
-	    ++op->tries < VERIFY_TRIES) {
+	} else if (err->code == ERR_UNAVAILABLE && ++op->tries < VERIFY_TRIES) {
 		timer_start(&op->pause, VERIFY_PAUSE_MS);
 	} else {
 		fail_err(op, err);
@@ -247,9 +246,9 @@ digest(const struct login_op *op, const char *secret,
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	size_t i;
 	bool ok = md != NULL &&
-	    EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
-	    EVP_DigestUpdate(
-		md, op->broker->seed, sizeof(op->broker->seed)) == 1;
+		  EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+		  EVP_DigestUpdate(
+		      md, op->broker->seed, sizeof(op->broker->seed)) == 1;
 
 	for (i = 0; ok && i < ARRAY_SIZE(parts); i++)
 		ok = EVP_DigestUpdate(md, parts[i], strlen(parts[i]) + 1) == 1;
@@ -269,7 +268,7 @@ proved_before(struct login_op *op)
 		return false;
 	known = map_get(&op->worker->logins, conn);
 	return known != NULL && known->user_id == op->login.user_id &&
-	    memcmp(known->digest, op->login.digest, DIGEST_BYTES) == 0;
+	       memcmp(known->digest, op->login.digest, DIGEST_BYTES) == 0;
 }
 
 static void
@@ -279,12 +278,12 @@ take_user(struct login_op *op, const struct db_result *res)
 
 	op->login.user_id = db_i64(res, 0, "id");
 	op->login.tenant_id = db_i64(res, 0, "tenant_id");
-	str_copy(op->login.login, sizeof(op->login.login),
-	    db_str(res, 0, "login"));
+	str_copy(
+	    op->login.login, sizeof(op->login.login), db_str(res, 0, "login"));
 	str_copy(op->login.tenant, sizeof(op->login.tenant),
 	    db_str(res, 0, "tenant"));
-	op->user_blocked = db_bool(res, 0, "blocked") ||
-	    db_bool(res, 0, "tenant_blocked");
+	op->user_blocked =
+	    db_bool(res, 0, "blocked") || db_bool(res, 0, "tenant_blocked");
 	op->hash = hash != NULL ? xstrdup(hash) : NULL;
 }
 
@@ -292,8 +291,8 @@ take_user(struct login_op *op, const struct db_result *res)
 static void
 begin_verify(struct login_op *op)
 {
-	int64_t wait = auth_limit_begin(op->broker->limit, op->name.login,
-	    address_of(op), time_now_ms());
+	int64_t wait = auth_limit_begin(
+	    op->broker->limit, op->name.login, address_of(op), time_now_ms());
 
 	op->queued = wait == AUTH_LIMIT_BUSY;
 	op->counted = !op->queued;
@@ -362,12 +361,12 @@ find_user(struct login_op *op)
 	if (token != NULL) {
 		hash_text(hash, token);
 		db_param_str(&p, hash);
-		db_exec(op->broker->db, &sql_user_by_token, &p, 0, on_token,
-		    op);
+		db_exec(
+		    op->broker->db, &sql_user_by_token, &p, 0, on_token, op);
 		return;
 	}
-	if (auth_name_parse(json_get_str(op->args, "login", ""), &op->name,
-		&err) < 0) {
+	if (auth_name_parse(
+		json_get_str(op->args, "login", ""), &op->name, &err) < 0) {
 		fail(op, ERR_AUTH, REFUSED);
 		return;
 	}
@@ -394,8 +393,8 @@ on_host(const struct db_result *res, const struct err *err, void *arg)
 	}
 	op->broker->host_id = db_i64(res, 0, "id");
 	op->host_blocked = db_bool(res, 0, "blocked");
-	str_copy(op->host_state, sizeof(op->host_state),
-	    db_str(res, 0, "state"));
+	str_copy(
+	    op->host_state, sizeof(op->host_state), db_str(res, 0, "state"));
 	if (is_for(op, "ping"))
 		check_host(op);
 	else if (refuse != NULL)

@@ -348,8 +348,12 @@ mend(struct broker *b, const struct db_result *res, int row)
 	struct db_params p = { 0 };
 
 	if (ours && !over && h == NULL) {
-		log_info("VM %lld: session %lld has ended unnoticed",
-		    (long long)vm_id, (long long)generation);
+		event_write(
+		    b, &(struct event){ .name = "session.disconnected",
+			   .vm_id = vm_id,
+			   .text = "it had ended while the router was being "
+				   "restarted",
+			   .duration_ms = -1 });
 		write_disconnected(b, vm_id, generation);
 	} else if (ours && over && h != NULL && h->connected) {
 		session_params(&p, b, vm_id, generation);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "l7r/broker_sql.h"
 
-#define STMT(name_, n, text)         \
+#define STMT(name_, n, text)           \
 	const struct db_stmt name_ = { \
 		.name = #name_,        \
 		.sql = (text),         \
@@ -15,8 +15,8 @@ STMT(sql_host, 1,
     "FROM hosts h LEFT JOIN host_runtimes r ON r.host_id = h.id "
     "WHERE h.name = $1");
 
-#define USER_COLUMNS                                                       \
-	"u.id, u.tenant_id, u.login, u.blocked, u.password_hash, "         \
+#define USER_COLUMNS                                               \
+	"u.id, u.tenant_id, u.login, u.blocked, u.password_hash, " \
 	"t.name AS tenant, t.blocked AS tenant_blocked"
 
 /* tenant, login, login in lower case: as typed is better */

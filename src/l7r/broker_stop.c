@@ -42,8 +42,8 @@ fail(struct stop_op *op, int status, const struct err *err)
 	failure_from_err(&f, err);
 	f.status = status;
 	log_warn("stop VM %lld for '%s@%s': %s (%s, ref %s)",
-	    (long long)op->vm_id, op->login.login, op->login.tenant,
-	    err->msg, err_id(err->code), f.ref);
+	    (long long)op->vm_id, op->login.login, op->login.tenant, err->msg,
+	    err_id(err->code), f.ref);
 	reply_failure(op->call, &f);
 	stop_free(op);
 }
@@ -79,8 +79,7 @@ on_deadline(void *arg)
 }
 
 static void
-on_runtime(
-    const struct vm_runtime_row *row, const struct err *err, void *arg)
+on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 {
 	struct stop_op *op = arg;
 	struct err stuck = { 0 };
@@ -94,7 +93,7 @@ on_runtime(
 		    vm_state_to_str(row->state));
 		fail(op, 503, &stuck);
 	} else if (row == NULL || row->state == VM_STATE_STOPPED ||
-	    row->epoch > op->epoch) {
+		   row->epoch > op->epoch) {
 		/* A node that had read the wish to run before ours sees that
 		 * the row has changed, and starts nothing. */
 		rpc_reply(op->call, NULL, -1);
@@ -141,8 +140,8 @@ write_stop(struct stop_op *op)
 	struct db_params stop = { 0 }, event = { 0 };
 	char by[160];
 
-	snprintf(by, sizeof(by), "user %s@%s", op->login.login,
-	    op->login.tenant);
+	snprintf(
+	    by, sizeof(by), "user %s@%s", op->login.login, op->login.tenant);
 	db_param_i64(&stop, op->vm_id);
 	db_param_str(&stop, by);
 	vm_read_exec(&op->vr, &sql_vm_stop, &stop, on_written);

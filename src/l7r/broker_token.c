@@ -55,8 +55,7 @@ on_desktops(const struct db_result *res, const struct err *err, void *arg)
 }
 
 static void
-on_applications(
-    const struct db_result *res, const struct err *err, void *arg)
+on_applications(const struct db_result *res, const struct err *err, void *arg)
 {
 	reply_list(arg, res, err, true);
 }
@@ -108,8 +107,8 @@ on_token(const struct db_result *res, const struct err *err, void *arg)
 		event_write(op->broker,
 		    &(struct event){ .name = "user.token-created",
 			.user_id = op->user_id,
-			.text = op->show ? "a token for 24 hours" :
-					   "authentication parameters saved",
+			.text = op->show ? "a token for 24 hours"
+					 : "authentication parameters saved",
 			.duration_ms = -1 });
 	}
 	explicit_bzero(op, sizeof(*op));
@@ -126,10 +125,11 @@ on_expired(const struct db_result *res, const struct err *err, void *arg)
  * token nobody is told.
  */
 static void
-make_token(struct worker_link *w, struct rpc_call *call, const json_t *args,
-    bool show)
+make_token(
+    struct worker_link *w, struct rpc_call *call, const json_t *args, bool show)
 {
-	_cleanup_(freep) char *params = NULL;
+	_cleanup_(freep)
+	char *params = NULL;
 	struct db_params p = { 0 };
 	const struct login *login;
 	struct token_op *op;

@@ -5,7 +5,7 @@
 #include "l7r/broker.h"
 #include "l7r/broker_sql.h"
 
-#define ROWS_BYTES     (256 * 1024)
+#define ROWS_BYTES      (256 * 1024)
 #define TXN_DEADLINE_MS 10000
 
 static void
@@ -20,9 +20,8 @@ answered(struct vm_read *vr, const struct err *err)
 
 /* A row, if there is one, into its struct. */
 static void
-take_row(struct vm_read *vr, const struct db_result *res,
-    const struct err *err, const struct field *fields, void *row,
-    const void **ret_row)
+take_row(struct vm_read *vr, const struct db_result *res, const struct err *err,
+    const struct field *fields, void *row, const void **ret_row)
 {
 	struct err bad = { 0 };
 
@@ -35,16 +34,16 @@ take_row(struct vm_read *vr, const struct db_result *res,
 	answered(vr, err);
 }
 
-#define TAKE(name_, fields_)                                                \
-	static void on_##name_(                                             \
-	    const struct db_result *res, const struct err *err, void *arg)  \
-	{                                                                   \
-		struct vm_read *vr = arg;                                   \
-		const void *row = NULL;                                     \
-                                                                            \
-		if (err == NULL && db_rows(res) > 0)                        \
-			vr->in.name_ = &vr->name_;                          \
-		take_row(vr, res, err, fields_, &vr->name_, &row);          \
+#define TAKE(name_, fields_)                                               \
+	static void on_##name_(                                            \
+	    const struct db_result *res, const struct err *err, void *arg) \
+	{                                                                  \
+		struct vm_read *vr = arg;                                  \
+		const void *row = NULL;                                    \
+                                                                           \
+		if (err == NULL && db_rows(res) > 0)                       \
+			vr->in.name_ = &vr->name_;                         \
+		take_row(vr, res, err, fields_, &vr->name_, &row);         \
 	}
 
 TAKE(vm, vm_fields)
@@ -79,8 +78,7 @@ on_all_read(struct vm_read *vr, const struct err *err)
 }
 
 static void
-read_by_id(struct vm_read *vr, const struct db_stmt *stmt, int64_t id,
-    db_cb cb)
+read_by_id(struct vm_read *vr, const struct db_stmt *stmt, int64_t id, db_cb cb)
 {
 	struct db_params p = { 0 };
 
@@ -153,8 +151,8 @@ on_committed(const struct db_result *res, const struct err *err, void *arg)
 }
 
 void
-vm_read_commit(struct vm_read *vr,
-    void (*done)(struct vm_read *vr, const struct err *err))
+vm_read_commit(
+    struct vm_read *vr, void (*done)(struct vm_read *vr, const struct err *err))
 {
 	vr->committing = true;
 	vr->done = done;

@@ -14,7 +14,8 @@ static void read_row(struct wait *w);
 static void
 on_row(const struct db_result *res, const struct err *err, void *arg)
 {
-	_cleanup_(arena_freep) struct arena *arena = NULL;
+	_cleanup_(arena_freep)
+	struct arena *arena = NULL;
 	struct vm_runtime_row row = { 0 };
 	struct wait *w = arg;
 	struct err bad = { 0 };

@@ -18,20 +18,20 @@
 #include "l7r/request.h"
 #include "l7r/worker.h"
 
-#define HANDSHAKE_MS	   10000
+#define HANDSHAKE_MS       10000
 #define BROKER_PATIENCE_MS 10000
 
 /* The wire's own words; not ours to change. */
-#define ALIVE		"I am alive!\r\n"
-#define UNAUTHORIZED	"WWW-Authenticate: Basic realm=\"QVD\"\r\n"
+#define ALIVE        "I am alive!\r\n"
+#define UNAUTHORIZED "WWW-Authenticate: Basic realm=\"QVD\"\r\n"
 
 static void login_run(struct client *c);
+static void login_wait(struct client *c);
 
 /* Answers */
 
 bool
-answer_failed(
-    const json_t *answer, const struct err *err, struct failure *ret)
+answer_failed(const json_t *answer, const struct err *err, struct failure *ret)
 {
 	if (answer != NULL)
 		return failure_from_json(answer, ret);
@@ -44,8 +44,8 @@ answer_failed(
 }
 
 static void
-fail_text(struct client *c, int status, const struct failure *f,
-    const char *text)
+fail_text(
+    struct client *c, int status, const struct failure *f, const char *text)
 {
 	char headers[160];
 
@@ -78,8 +78,7 @@ client_fail_vm(struct client *c, const struct failure *f)
 void
 client_text(struct client *c, int status, const char *text)
 {
-	http_respond(
-	    c->conn, status, NULL, "text/plain", text, strlen(text));
+	http_respond(c->conn, status, NULL, "text/plain", text, strlen(text));
 	client_done(c);
 }
 
@@ -111,6 +110,7 @@ client_done(struct client *c)
 		connect_free(take_ptr(c->connect));
 	timer_stop(&c->patience);
 	c->waiting = false;
+	c->retried = false;
 	c->req = NULL;
 	c->endpoint = NULL;
 }
@@ -118,8 +118,8 @@ client_done(struct client *c)
 /* Asking the broker */
 
 void
-client_ask(struct client *c, const char *op, json_t *args,
-    int64_t deadline_ms, rpc_result_cb cb, rpc_progress_cb progress)
+client_ask(struct client *c, const char *op, json_t *args, int64_t deadline_ms,
+    rpc_result_cb cb, rpc_progress_cb progress)
 {
 	struct failure f;
 
@@ -130,10 +130,8 @@ client_ask(struct client *c, const char *op, json_t *args,
 		client_fail_vm(c, &f);
 		return;
 	}
-	json_object_set_new(
-	    args, "conn", json_integer((json_int_t)c->id));
-	c->ask = rpc_ask(
-	    c->worker->broker, op, args, -1, deadline_ms, cb, c);
+	json_object_set_new(args, "conn", json_integer((json_int_t)c->id));
+	c->ask = rpc_ask(c->worker->broker, op, args, -1, deadline_ms, cb, c);
 	if (progress != NULL)
 		rpc_request_on_progress(c->ask, progress);
 }
@@ -199,15 +197,15 @@ authenticate_run(struct client *c)
 		client_done(c);
 		return;
 	}
-	client_ask(c, "store_auth", json_object(), ASK_DEADLINE_MS, on_object,
-	    NULL);
+	client_ask(
+	    c, "store_auth", json_object(), ASK_DEADLINE_MS, on_object, NULL);
 }
 
 static void
 token_run(struct client *c)
 {
-	client_ask(c, "create_token", json_object(), ASK_DEADLINE_MS,
-	    on_object, NULL);
+	client_ask(
+	    c, "create_token", json_object(), ASK_DEADLINE_MS, on_object, NULL);
 }
 
 static const struct endpoint endpoints[] = {
@@ -230,11 +228,14 @@ on_login(const json_t *answer, int fd, const struct err *err, void *arg)
 
 	closep(&fd);
 	c->ask = NULL;
-	if (answer_failed(answer, err, &f)) {
+	if (err != NULL && err->code == ERR_UNAVAILABLE && !c->retried) {
+		c->retried = true;
+		login_wait(c);
+	} else if (answer_failed(answer, err, &f)) {
 		client_fail(c, &f);
-		return;
+	} else {
+		c->endpoint->run(c);
 	}
-	c->endpoint->run(c);
 }
 
 static int
@@ -255,8 +256,7 @@ login_args(struct client *c, json_t *args, struct err *err)
 		json_object_set_new(args, "password", json_string(password));
 		wipe_str(password);
 	}
-	json_object_set_new(
-	    args, "headers", auth_headers(&c->req->headers));
+	json_object_set_new(args, "headers", auth_headers(&c->req->headers));
 	return 0;
 }
 
@@ -264,9 +264,8 @@ static void
 login_run(struct client *c)
 {
 	struct err err = { 0 };
-	json_t *args = json_pack("{s:s, s:s, s:I}", "for",
-	    c->endpoint->purpose, "address", c->address, "conn",
-	    (json_int_t)c->id);
+	json_t *args = json_pack("{s:s, s:s, s:I}", "for", c->endpoint->purpose,
+	    "address", c->address, "conn", (json_int_t)c->id);
 
 	/* Without usable credentials the host is still checked first. */
 	if (c->endpoint->login && login_args(c, args, &err) < 0)
@@ -287,6 +286,13 @@ out_of_patience(void *arg)
 	    "the session broker of this node does not start; see the log of "
 	    "qvd-l7r");
 	fail_err(c, &err);
+}
+
+static void
+login_wait(struct client *c)
+{
+	c->waiting = true;
+	timer_start(&c->patience, BROKER_PATIENCE_MS);
 }
 
 void
@@ -316,8 +322,7 @@ on_request(struct http_conn *conn, struct http_request *req, void *arg)
 		client_text(c, 404,
 		    "Not Found\r\nThere is nothing at this address.\r\n");
 	} else if (c->worker->broker == NULL) {
-		c->waiting = true;
-		timer_start(&c->patience, BROKER_PATIENCE_MS);
+		login_wait(c);
 	} else {
 		login_run(c);
 	}
@@ -370,10 +375,10 @@ on_handshake(struct io *io, enum io_event event, void *arg)
 		c->io = NULL;
 		c->conn = http_conn_new(io, &conf, &handlers, c);
 	} else if (event == IO_EOF || event == IO_ERROR ||
-	    event == IO_TIMEOUT) {
+		   event == IO_TIMEOUT) {
 		if (io_error(io) != NULL)
-			log_err(LOG_LEVEL_DEBUG, io_error(io), "%s",
-			    c->address);
+			log_err(
+			    LOG_LEVEL_DEBUG, io_error(io), "%s", c->address);
 		client_free(c);
 	}
 }
@@ -387,8 +392,7 @@ keep_alive(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(
-	    fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 

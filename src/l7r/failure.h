@@ -17,7 +17,7 @@
 struct failure {
 	struct err err;
 	char ref[REF_LEN + 1]; /* [A-Z2-7] */
-	int status;	       /* 0: that of the err */
+	int status;            /* 0: that of the err */
 };
 
 /* Eight random characters of [A-Z2-7]. */

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* qvd-l7r: options, the table of roles, and the way into one. */
+/* qvd-l7r: the parent, and with --role a worker or an auth. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <jansson.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,28 +13,11 @@
 #include "l7r/roles.h"
 #include "model/node_conf.h"
 
-#define USER  "qvd-l7r"
-#define GROUP "qvd" /* may open hkd.sock */
-
-static const struct role roles[] = {
-	{ "worker", USER, NULL, true, SANDBOX_STREAMS, 65536, worker_prepare,
-	    worker_run },
-	{ "broker", USER, GROUP, false, SANDBOX_NO_EXEC, 1024, NULL,
-	    broker_run },
-	{ "auth", USER, NULL, true, SANDBOX_NO_EXEC, 64, auth_prepare,
-	    auth_run },
+static const struct role_code codes[] = {
+	{ "worker", worker_prepare, worker_run },
+	{ "auth", auth_prepare, auth_run },
+	{ .name = NULL },
 };
-
-const struct role *
-role_find(const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(roles); i++)
-		if (str_eq(roles[i].name, name))
-			return &roles[i];
-	return NULL;
-}
 
 static int
 usage(FILE *to, int code)
@@ -49,40 +29,6 @@ usage(FILE *to, int code)
 	    "Runs in the foreground, logs to standard error. See "
 	    "qvd-l7r(8).\n");
 	return code;
-}
-
-/* Passwords and keys travel in JSON between the roles: whatever JSON gives
- * back is wiped. */
-static void
-wiping_free(void *p)
-{
-	if (p == NULL)
-		return;
-	explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
-static int
-run_role(const struct role *role, int index)
-{
-	struct err err = { 0 };
-	char name[32];
-
-	snprintf(name, sizeof(name), "l7r/%s%d", role->name, index);
-	log_init(name);
-	if (fcntl(ROLE_FD, F_SETFD, FD_CLOEXEC) < 0) {
-		log_error("descriptor %d is not open; roles are started by "
-			  "qvd-l7r itself",
-		    ROLE_FD);
-		return 1;
-	}
-	/* The parent decides when we end: a terminal's ^C goes to it. */
-	signal(SIGINT, SIG_IGN);
-	if (sandbox_enter(role, &err) < 0) {
-		log_err(LOG_LEVEL_ERROR, &err, "give up privileges");
-		return err_exit_code(err.code);
-	}
-	return role->run(index);
 }
 
 static int
@@ -102,8 +48,8 @@ run_parent(const char *path)
 	}
 	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	if (n < 0) {
-		log_error("/proc/self/exe: %s; is /proc mounted?",
-		    strerror(errno));
+		log_error(
+		    "/proc/self/exe: %s; is /proc mounted?", strerror(errno));
 		return err_exit_code(ERR_SYSTEM);
 	}
 	program[n] = '\0';
@@ -126,15 +72,14 @@ main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *conf = NULL;
-	const struct role *role = NULL;
+	const char *conf = NULL, *role = NULL;
 	int c, index = 0;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'c')
 			conf = optarg;
-		else if (c == 'r' && (role = role_find(optarg)) != NULL)
-			continue;
+		else if (c == 'r')
+			role = optarg;
 		else if (c == 'i' && str_to_int(optarg, 0, 9999, &index))
 			continue;
 		else if (c == 'h')
@@ -144,7 +89,8 @@ main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return usage(stderr, 2);
-	json_set_alloc_funcs(malloc, wiping_free);
+	if (role != NULL)
+		return role_main(codes, role, index);
 	signal(SIGPIPE, SIG_IGN);
-	return role != NULL ? run_role(role, index) : run_parent(conf);
+	return run_parent(conf);
 }

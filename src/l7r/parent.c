@@ -29,12 +29,12 @@
 #include "net/rpc.h"
 #include "net/tls.h"
 
-#define PEM_MAX		(256 * 1024)
-#define BACKOFF_MIN_MS	50
-#define BACKOFF_MAX_MS	10000
-#define STEADY_MS	10000 /* lived so long: the next pause is short again */
-#define STOP_MS		5000  /* for the children to end by themselves */
-#define HKD_SOCKET	"hkd.sock"
+#define PEM_MAX         (256 * 1024)
+#define BACKOFF_MIN_MS  50
+#define BACKOFF_MAX_MS  10000
+#define STEADY_MS       10000 /* lived so long: the next pause is short again */
+#define STOP_MS         5000  /* for the children to end by themselves */
+#define HKD_SOCKET      "hkd.sock"
 #define EMPTY_DIRECTORY "empty"
 
 /* A process of a role, over all its restarts. */
@@ -88,12 +88,15 @@ read_key(const char *path, char **ret, struct err *err)
 static int
 read_tls(struct parent *par, struct err *err)
 {
-	_cleanup_(freep) char *cert = NULL;
-	_cleanup_(wipe_strp) char *key = NULL;
+	_cleanup_(freep)
+	char *cert = NULL;
+	_cleanup_(wipe_strp)
+	char *key = NULL;
 	struct tls_ctx *ctx;
 	int r;
 
-	if ((r = fs_read_file(par->conf->cert, PEM_MAX, &cert, NULL, err)) < 0 ||
+	if ((r = fs_read_file(par->conf->cert, PEM_MAX, &cert, NULL, err)) <
+		0 ||
 	    (r = read_key(par->conf->key, &key, err)) < 0)
 		return r;
 	if ((ctx = tls_ctx_new_server(cert, key, NULL, err)) == NULL)
@@ -120,8 +123,10 @@ static void
 tell_setup(struct proc *p)
 {
 	const struct node_conf *conf = p->parent->conf;
-	_cleanup_(freep) char *conninfo = NULL;
-	_cleanup_(freep) char *hkd = NULL;
+	_cleanup_(freep)
+	char *conninfo = NULL;
+	_cleanup_(freep)
+	char *hkd = NULL;
 
 	if (p->listen_fd >= 0) {
 		rpc_tell(p->rpc, "setup", NULL,
@@ -234,11 +239,15 @@ static int
 proc_spawn(struct proc *p, int fd, struct err *err)
 {
 	struct parent *par = p->parent;
+	_cleanup_(freep)
+	char *path = xasprintf("%.*s%s",
+	    (int)(strrchr(par->program, '/') + 1 - par->program), par->program,
+	    p->role->program);
 	char index[12];
-	const char *argv[] = { par->program, "--role", p->role->name,
-		"--index", index, NULL };
+	const char *argv[] = { par->program, "--role", p->role->name, "--index",
+		index, NULL };
 	struct child_spec spec = {
-		.path = par->program,
+		.path = path,
 		.argv = argv,
 		.cwd = par->empty,
 		.fds = { -1, -1, STDERR_FILENO, fd },

@@ -19,14 +19,14 @@
 struct relay {
 	struct session *session;
 	struct io *client, *vm; /* until the client speaks */
-	struct tunnel *tunnel;	/* from then on */
+	struct tunnel *tunnel;  /* from then on */
 	int64_t started_ms;
 	char address[64];
 };
 
 static void
-note_end(struct relay *relay, const struct tunnel_stats *stats,
-    const char *reason)
+note_end(
+    struct relay *relay, const struct tunnel_stats *stats, const char *reason)
 {
 	struct session *s = relay->session;
 	int64_t ms = time_now_ms() - relay->started_ms;
@@ -81,8 +81,7 @@ on_tunnel_end(struct tunnel *tunnel, const struct err *err,
 	if (err == NULL)
 		str_copy(reason, sizeof(reason), "closed");
 	else
-		str_escape(
-		    reason, sizeof(reason), err->msg, strlen(err->msg));
+		str_escape(reason, sizeof(reason), err->msg, strlen(err->msg));
 	note_end(relay, stats, reason);
 	relay_free(relay);
 }
@@ -94,8 +93,8 @@ on_client(struct io *io, enum io_event event, void *arg)
 
 	if (event == IO_DATA)
 		relay->tunnel = tunnel_new(relay->session->worker->loop,
-		    take_ptr(relay->client), take_ptr(relay->vm),
-		    on_tunnel_end, relay);
+		    take_ptr(relay->client), take_ptr(relay->vm), on_tunnel_end,
+		    relay);
 	else if (event == IO_EOF || event == IO_ERROR)
 		relay_end(relay, "the client left without a word");
 }
@@ -110,8 +109,8 @@ on_vm(struct io *io, enum io_event event, void *arg)
 }
 
 void
-relay_new(struct session *s, struct io *client, struct io *vm,
-    const char *address)
+relay_new(
+    struct session *s, struct io *client, struct io *vm, const char *address)
 {
 	struct relay *relay = new0(struct relay);
 

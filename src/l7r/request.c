@@ -37,8 +37,9 @@ parse_basic(char *text, size_t n, struct arena *arena, struct cred *ret,
 		return err_set(err, ERR_AUTH, "%s", bad_credentials);
 	*colon = '\0';
 	if (!str_is_text(text, LOGIN_MAX) || text[0] == '\0')
-		return err_set(err, ERR_AUTH, "the login is empty, too long "
-					      "or not UTF-8 text");
+		return err_set(err, ERR_AUTH,
+		    "the login is empty, too long "
+		    "or not UTF-8 text");
 	if (strlen(colon + 1) > PASSWORD_MAX)
 		return err_set(err, ERR_AUTH,
 		    "the password is longer than %d bytes", PASSWORD_MAX);
@@ -55,8 +56,8 @@ parse_basic(char *text, size_t n, struct arena *arena, struct cred *ret,
 }
 
 static int
-parse_bearer(const char *text, size_t n, struct arena *arena,
-    struct cred *ret, struct err *err)
+parse_bearer(const char *text, size_t n, struct arena *arena, struct cred *ret,
+    struct err *err)
 {
 	const char *token;
 
@@ -75,7 +76,8 @@ int
 cred_parse(const struct http_params *headers, struct arena *arena,
     struct cred *ret, struct err *err)
 {
-	_cleanup_(wipe_bufp) char *text = NULL;
+	_cleanup_(wipe_bufp)
+	char *text = NULL;
 	const char *value = http_header(headers, "Authorization"), *space;
 	size_t scheme, n;
 	int r;
@@ -108,7 +110,8 @@ auth_headers(const struct http_params *headers)
 
 	for (i = 0; i < headers->n; i++) {
 		const struct http_param *h = &headers->v[i];
-		_cleanup_(freep) char *value = NULL;
+		_cleanup_(freep)
+		char *value = NULL;
 		char name[129];
 		size_t n;
 
@@ -152,9 +155,9 @@ params_check(const struct http_params *query, struct err *err)
 			continue;
 		line_of(name, sizeof(name), query->v[i].name);
 		if (used + strlen(name) + 3 < sizeof(names))
-			used += (size_t)snprintf(names + used,
-			    sizeof(names) - used, "%s%s", used > 0 ? ", " : "",
-			    name);
+			used +=
+			    (size_t)snprintf(names + used, sizeof(names) - used,
+				"%s%s", used > 0 ? ", " : "", name);
 	}
 	if (used > 0)
 		return err_set(
@@ -166,9 +169,9 @@ params_check(const struct http_params *query, struct err *err)
 static bool
 is_option_text(const char *s, size_t max)
 {
-	size_t n = strspn(s,
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	    "0123456789_/+.-");
+	size_t n =
+	    strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		      "0123456789_/+.-");
 
 	return s[n] == '\0' && n <= max;
 }
@@ -177,13 +180,12 @@ is_option_text(const char *s, size_t max)
 static bool
 is_harmless_option(const char *name, size_t n)
 {
-	static const char *const names[] = { "autodpi", "backingstore",
-		"cache", "clipboard", "composite", "data", "delta",
-		"fullscreen", "geometry", "images", "keyboard", "keyconv",
-		"kbtype", "limit", "link", "magicpixel", "menu", "pack",
-		"quality", "render", "resize", "shmem", "shpix", "sleep",
-		"stream", "streaming", "taint", "textclipboard",
-		"tolerancechecks", "xinerama" };
+	static const char *const names[] = { "autodpi", "backingstore", "cache",
+		"clipboard", "composite", "data", "delta", "fullscreen",
+		"geometry", "images", "keyboard", "keyconv", "kbtype", "limit",
+		"link", "magicpixel", "menu", "pack", "quality", "render",
+		"resize", "shmem", "shpix", "sleep", "stream", "streaming",
+		"taint", "textclipboard", "tolerancechecks", "xinerama" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++)
@@ -242,8 +244,8 @@ params_to_json(
 			json_decref(params);
 			return r;
 		}
-		json_object_set_new(params, query->v[i].name,
-		    json_string(query->v[i].value));
+		json_object_set_new(
+		    params, query->v[i].name, json_string(query->v[i].value));
 	}
 	*ret_params = params;
 	return 0;
@@ -267,8 +269,7 @@ set_option(json_t *display, const json_t *params, const char *key,
 }
 
 int
-params_to_display(
-    const json_t *params, json_t **ret_display, struct err *err)
+params_to_display(const json_t *params, json_t **ret_display, struct err *err)
 {
 	static const struct {
 		const char *key, *param, *def;

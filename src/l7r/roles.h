@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The roles of qvd-l7r, each a process of its own; the table in main.c is the
- * whole security story. The parent starts each other role as itself with
- * --role NAME, the empty directory as working directory and a rpc socket on
+ * The roles of qvd-l7r, each a process of its own; the table in roles.c is
+ * the whole security story. The parent starts each other role with --role
+ * NAME, the empty directory as working directory and a rpc socket on
  * descriptor 3. It tells each what it needs:
  *
  *   worker   setup {} + listening socket   tls {cert, key}
@@ -24,17 +24,28 @@
 
 struct role {
 	const char *name;
-	const char *user;  /* NULL: stays root */
-	const char *group; /* NULL: the user's own */
-	bool empty_root;   /* chroot into the working directory */
+	const char *program; /* that has its code, beside the parent's: the
+			      * broker's is apart, so that nobody else maps
+			      * the database's libraries */
+	const char *user;    /* NULL: stays root */
+	const char *group;   /* NULL: the user's own */
+	bool empty_root;     /* chroot into the working directory */
 	enum sandbox_filter filter;
-	int files;		       /* RLIMIT_NOFILE */
-	int (*prepare)(struct err *err); /* still root; NULL: nothing */
-	int (*run)(int index);	       /* returns the exit code */
+	int files; /* RLIMIT_NOFILE */
 };
 
 /* The role with that name, or NULL. */
 const struct role *role_find(const char *name);
+
+/* The code of a role, in the program that has it. */
+struct role_code {
+	const char *name;                /* NULL ends the table */
+	int (*prepare)(struct err *err); /* still root; NULL: nothing */
+	int (*run)(int index);           /* returns the exit code */
+};
+/* What main() of both programs does with --role: becomes the role and runs
+ * it. Returns the exit code; 2 if the program doesn't have it. */
+int role_main(const struct role_code *codes, const char *name, int index);
 
 int worker_run(int index);
 int broker_run(int index);

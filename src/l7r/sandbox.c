@@ -14,40 +14,92 @@
 
 /* What a worker does all day: libuv's loop, OpenSSL, malloc, the relay. */
 static const int streams_allowed[] = {
-	SCMP_SYS(accept4), SCMP_SYS(brk), SCMP_SYS(clock_getres),
-	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(close),
-	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait),
-	SCMP_SYS(epoll_wait), SCMP_SYS(eventfd2), SCMP_SYS(exit),
-	SCMP_SYS(exit_group), SCMP_SYS(fcntl), SCMP_SYS(fstat),
-	SCMP_SYS(futex), SCMP_SYS(getpeername), SCMP_SYS(getpid),
-	SCMP_SYS(getrandom), SCMP_SYS(getrusage), SCMP_SYS(getsockname),
-	SCMP_SYS(getsockopt), SCMP_SYS(gettid), SCMP_SYS(gettimeofday),
-	SCMP_SYS(ioctl), SCMP_SYS(lseek), SCMP_SYS(madvise), SCMP_SYS(mremap),
+	SCMP_SYS(accept4),
+	SCMP_SYS(brk),
+	SCMP_SYS(clock_getres),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(close),
+	SCMP_SYS(epoll_create1),
+	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_wait),
+	SCMP_SYS(eventfd2),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(fcntl),
+	SCMP_SYS(fstat),
+	SCMP_SYS(futex),
+	SCMP_SYS(getpeername),
+	SCMP_SYS(getpid),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(getrusage),
+	SCMP_SYS(getsockname),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(gettid),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(ioctl),
+	SCMP_SYS(lseek),
+	SCMP_SYS(madvise),
+	SCMP_SYS(mremap),
 	SCMP_SYS(munmap),
-	SCMP_SYS(nanosleep), SCMP_SYS(newfstatat), SCMP_SYS(pipe2),
-	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(read), SCMP_SYS(readv),
-	SCMP_SYS(recvfrom), SCMP_SYS(recvmmsg), SCMP_SYS(recvmsg),
-	SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(sched_yield), SCMP_SYS(sendmmsg), SCMP_SYS(sendmsg),
-	SCMP_SYS(sendto), SCMP_SYS(setsockopt), SCMP_SYS(shutdown),
-	SCMP_SYS(sigaltstack), SCMP_SYS(splice), SCMP_SYS(tgkill),
-	SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime), SCMP_SYS(write),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(pipe2),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(read),
+	SCMP_SYS(readv),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmmsg),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(sendmmsg),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(sendto),
+	SCMP_SYS(setsockopt),
+	SCMP_SYS(shutdown),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(splice),
+	SCMP_SYS(tgkill),
+	SCMP_SYS(timerfd_create),
+	SCMP_SYS(timerfd_settime),
+	SCMP_SYS(write),
 	SCMP_SYS(writev),
 };
 
 /* Nobody does these by mistake: the process ends. */
 static const int hostile[] = {
-	SCMP_SYS(add_key), SCMP_SYS(bpf), SCMP_SYS(chroot),
-	SCMP_SYS(delete_module), SCMP_SYS(execve), SCMP_SYS(execveat),
-	SCMP_SYS(finit_module), SCMP_SYS(init_module),
-	SCMP_SYS(kexec_file_load), SCMP_SYS(kexec_load), SCMP_SYS(keyctl),
-	SCMP_SYS(mount), SCMP_SYS(move_mount), SCMP_SYS(open_tree),
-	SCMP_SYS(perf_event_open), SCMP_SYS(pivot_root),
-	SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
-	SCMP_SYS(ptrace), SCMP_SYS(reboot), SCMP_SYS(request_key),
-	SCMP_SYS(setns), SCMP_SYS(swapon), SCMP_SYS(umount2),
-	SCMP_SYS(unshare), SCMP_SYS(userfaultfd),
+	SCMP_SYS(add_key),
+	SCMP_SYS(bpf),
+	SCMP_SYS(chroot),
+	SCMP_SYS(delete_module),
+	SCMP_SYS(execve),
+	SCMP_SYS(execveat),
+	SCMP_SYS(finit_module),
+	SCMP_SYS(init_module),
+	SCMP_SYS(kexec_file_load),
+	SCMP_SYS(kexec_load),
+	SCMP_SYS(keyctl),
+	SCMP_SYS(mount),
+	SCMP_SYS(move_mount),
+	SCMP_SYS(open_tree),
+	SCMP_SYS(perf_event_open),
+	SCMP_SYS(pivot_root),
+	SCMP_SYS(process_vm_readv),
+	SCMP_SYS(process_vm_writev),
+	SCMP_SYS(ptrace),
+	SCMP_SYS(reboot),
+	SCMP_SYS(request_key),
+	SCMP_SYS(setns),
+	SCMP_SYS(swapon),
+	SCMP_SYS(umount2),
+	SCMP_SYS(unshare),
+	SCMP_SYS(userfaultfd),
 };
 
 static void
@@ -99,13 +151,14 @@ allow_memory(scmp_filter_ctx filter, struct err *err)
 static int
 load_filter(enum sandbox_filter kind, struct err *err)
 {
-	_cleanup_(filter_freep) scmp_filter_ctx filter = NULL;
+	_cleanup_(filter_freep)
+	scmp_filter_ctx filter = NULL;
 	int r;
 
 	/* What is not listed fails rather than kills: a library that tries
 	 * something new and can do without it may. */
-	filter = seccomp_init(kind == SANDBOX_STREAMS ? SCMP_ACT_ERRNO(EPERM)
-						      : SCMP_ACT_ALLOW);
+	filter = seccomp_init(
+	    kind == SANDBOX_STREAMS ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW);
 	if (filter == NULL)
 		return err_set(err, ERR_SYSTEM, "seccomp: out of memory");
 	if (kind == SANDBOX_STREAMS &&
@@ -142,7 +195,8 @@ set_limits(const struct role *role, struct err *err)
 }
 
 int
-sandbox_enter(const struct role *role, struct err *err)
+sandbox_enter(
+    const struct role *role, const struct role_code *code, struct err *err)
 {
 	struct proc_user user;
 	struct group *group;
@@ -161,7 +215,7 @@ sandbox_enter(const struct role *role, struct err *err)
 			    role->group);
 		user.gid = group->gr_gid;
 	}
-	if (role->prepare != NULL && (r = role->prepare(err)) < 0)
+	if (code->prepare != NULL && (r = code->prepare(err)) < 0)
 		return r;
 	if (role->empty_root && (chroot(".") < 0 || chdir("/") < 0))
 		return err_errno(err, ERR_SYSTEM, errno, "chroot");
@@ -170,6 +224,6 @@ sandbox_enter(const struct role *role, struct err *err)
 	if ((r = proc_harden(0, err)) < 0)
 		return r;
 	return role->filter == SANDBOX_NONE || SANITIZED
-	    ? 0
-	    : load_filter(role->filter, err);
+		   ? 0
+		   : load_filter(role->filter, err);
 }

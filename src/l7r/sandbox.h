@@ -16,6 +16,8 @@ enum sandbox_filter {
 };
 
 struct role;
-int sandbox_enter(const struct role *role, struct err *err);
+struct role_code;
+int sandbox_enter(
+    const struct role *role, const struct role_code *code, struct err *err);
 
 #endif

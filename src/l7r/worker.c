@@ -14,7 +14,7 @@
 #include "l7r/roles.h"
 
 #define FILES_OF_OUR_OWN 64
-#define CONNECTIONS_MAX	 20000
+#define CONNECTIONS_MAX  20000
 
 int
 worker_prepare(struct err *err)
@@ -31,8 +31,7 @@ worker_note(struct worker *w, const char *op, json_t *args)
 	if (w->broker != NULL)
 		rpc_tell(w->broker, op, args, -1);
 	else if (json_array_size(w->notes) < NOTES_MAX)
-		json_array_append_new(
-		    w->notes, json_pack("[s, o]", op, args));
+		json_array_append_new(w->notes, json_pack("[s, o]", op, args));
 	else
 		json_decref(args);
 }
@@ -100,11 +99,13 @@ broker_gone(struct rpc *rpc, const struct err *err, void *arg)
 	struct client *c;
 
 	rpc_free(rpc);
-	if (w->broker != rpc)
-		return;
-	w->broker = NULL;
-	LIST_EACH (&w->clients, c, struct client, link)
+	if (w->broker == rpc)
+		w->broker = NULL;
+	LIST_EACH (&w->clients, c, struct client, link) {
 		c->known = false;
+		if (w->broker != NULL)
+			client_retry(c);
+	}
 }
 
 /* A new broker knows nothing: tell it what we hold, and what ended while
@@ -117,13 +118,12 @@ report_sessions(struct worker *w)
 	size_t i;
 
 	LIST_EACH (&w->sessions, s, struct session, link)
-		json_array_append_new(list,
-		    json_pack("[i, I, b]", s->vm_id, (json_int_t)s->generation,
-			s->relay != NULL));
+		json_array_append_new(
+		    list, json_pack("[i, I, b]", s->vm_id,
+			      (json_int_t)s->generation, s->relay != NULL));
 	rpc_tell(w->broker, "sessions", json_pack("{s:o}", "list", list), -1);
-	json_array_foreach(w->notes, i, note)
-		rpc_tell(w->broker,
-		    json_string_value(json_array_get(note, 0)),
+	json_array_foreach (w->notes, i, note)
+		rpc_tell(w->broker, json_string_value(json_array_get(note, 0)),
 		    json_incref(json_array_get(note, 1)), -1);
 	json_array_clear(w->notes);
 }
@@ -135,8 +135,7 @@ op_peer(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	struct client *c;
 
 	rpc_reply(call, NULL, -1);
-	if (w->broker != NULL)
-		rpc_free(w->broker);
+	/* An old link closes by itself, and fails what was asked on it. */
 	w->broker = rpc_new(w->loop, fd, broker_ops, broker_gone, w);
 	report_sessions(w);
 	LIST_EACH (&w->clients, c, struct client, link)
@@ -171,8 +170,8 @@ op_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
 
 	rpc_reply(call, NULL, -1);
 	if (w->listener == NULL && fd >= 0)
-		w->listener = listener_new(
-		    w->loop, fd, connections_max(), on_accept, w);
+		w->listener =
+		    listener_new(w->loop, fd, connections_max(), on_accept, w);
 	else
 		closep(&fd);
 }

@@ -20,9 +20,9 @@
 #include "net/tls.h"
 
 #define LOGIN_DEADLINE_MS (120 * 1000) /* with the wait of a guesser */
-#define ASK_DEADLINE_MS	  (30 * 1000)
+#define ASK_DEADLINE_MS   (30 * 1000)
 #define START_DEADLINE_MS (300 * 1000) /* the broker's own is shorter */
-#define NOTES_MAX	  4096 /* kept for a broker that is restarting */
+#define NOTES_MAX         4096 /* kept for a broker that is restarting */
 
 struct worker {
 	struct loop *loop;
@@ -34,7 +34,7 @@ struct worker {
 	uint64_t last_conn;
 	struct list clients;
 	struct list sessions; /* struct session: held, or being connected */
-	json_t *notes;	      /* array of [op, args] for the next broker */
+	json_t *notes;        /* array of [op, args] for the next broker */
 };
 
 /* A session in a VM that a client of ours has acquired: from the broker's
@@ -45,22 +45,23 @@ struct session {
 	int vm_id;
 	int64_t generation;
 	struct connect *connect; /* who is being connected, or */
-	struct relay *relay;	 /* the bytes */
+	struct relay *relay;     /* the bytes */
 };
 
 struct client {
 	struct list link;
 	struct worker *worker;
 	uint64_t id;
-	struct io *io;		/* until TLS is up */
-	struct http_conn *conn; /* from then on */
+	struct io *io;            /* until TLS is up */
+	struct http_conn *conn;   /* from then on */
 	struct http_request *req; /* being answered */
 	const struct endpoint *endpoint;
 	struct rpc_request *ask; /* at the broker */
 	struct connect *connect;
 	struct timer patience; /* waiting for a broker */
 	bool waiting;
-	bool known; /* the broker remembers who it is */
+	bool retried; /* the login, after its broker died */
+	bool known;   /* the broker remembers who it is */
 	char address[64];
 };
 
@@ -111,8 +112,8 @@ void connect_evict(struct connect *cn);
 
 /* relay.c */
 /* Takes both ios and the session. */
-void relay_new(struct session *s, struct io *client, struct io *vm,
-    const char *address);
+void relay_new(
+    struct session *s, struct io *client, struct io *vm, const char *address);
 /* Closes both sides at once. reason: for the timeline. */
 void relay_end(struct relay *relay, const char *reason);
 

@@ -242,6 +242,11 @@ class Router:
         cursor = self.db.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 
+    def stop_db(self):
+        if self._db is not None:
+            self._db.close()
+        self.pg.stop()
+
     def one(self, query, *values):
         rows = self.sql(query, *values)
         return rows[0][0] if rows else None
