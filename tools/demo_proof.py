@@ -26,7 +26,7 @@ def main(here):
         with (here / "client.log").open("wb") as log:
             client = subprocess.Popen(
                 [TOP / "build/release/bin/qvd-client", "--trust-first-use",
-                 "--geometry", SIZE], stdin=subprocess.DEVNULL, stdout=log,
+                 "--fullscreen"], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env={**screen.env, **env, "HOME": str(here)})
         try:
             prove(screen, client, here, started)
