@@ -27,6 +27,7 @@ static const struct field view[] = {
 	VIEW("session", STR),
 	VIEW("session_at", TIME),
 	VIEW("link", STR),
+	VIEW("pid", I32),
 	VIEW("client_address", STR),
 	VIEW("host", STR),
 	VIEW("host_id", I64),
@@ -56,7 +57,7 @@ static const struct db_stmt list = { "vm_list",
 	"u.login || '@' || t.name || '/' || v.name AS path, "
 	"coalesce(r.state, 'stopped') AS state, r.state_at, r.step, "
 	"coalesce(r.session, 'stopped') AS session, r.session_at, "
-	"r.started_at, r.error_id, r.error, r.error_ref, r.image_id, "
+	"r.started_at, r.pid, r.error_id, r.error, r.error_ref, r.image_id, "
 	"io.name || '/' || i.version AS image, "
 	"coalesce(s.state, 'disconnected') AS link, "
 	"CASE WHEN s.state <> 'disconnected' THEN s.client_address END "
@@ -122,7 +123,7 @@ static const struct db_stmt range_stmt = { "vm_add_range",
 	0 };
 static const struct db_stmt used_stmt = { "vm_add_used",
 	"SELECT host(address) AS address FROM vms "
-	"WHERE family(address) = 4 ORDER BY address",
+	"WHERE family(address) = 4 ORDER BY vms.address",
 	0 };
 static const struct db_stmt insert = { "vm_insert",
 	"INSERT INTO vms (name, user_id, osf_id, tag, address, blocked, "
