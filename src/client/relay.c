@@ -184,6 +184,12 @@ judge(struct relay *r, enum relay_end *ret, struct err *err)
 		*ret = RELAY_LOST;
 		return 0;
 	}
+	if (res == 0 && !r->viewer->started && !r->farm_ended)
+		res = err_set(err, ERR_SESSION,
+		    "the desktop and the viewer could not agree on how to "
+		    "talk: %s",
+		    r->viewer->last[0] != '\0' ? r->viewer->last
+					       : "no reason was given");
 	*ret = RELAY_ENDED;
 	return res;
 }

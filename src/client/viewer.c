@@ -226,6 +226,7 @@ viewer_start(struct viewer *v, const char *program_dir, const char *display,
 		return err_set(err, ERR_SESSION,
 		    "there is no X server to show the desktop on: DISPLAY is "
 		    "not set");
+	str_copy(v->display, sizeof(v->display), display);
 	if ((r = make_dir(v, err)) < 0 || (r = open_pipes(&p, err)) < 0)
 		return r;
 	fill_env(&env, v->dir, display);
@@ -261,6 +262,8 @@ take_line(struct viewer *v)
 		v->started = true;
 	else if (str_starts(text, "Error: Connection with remote peer broken"))
 		v->link_lost = true;
+	else if (str_starts(text, "Info: Your session was closed before"))
+		v->refused = true;
 	else if (str_starts(text, "Error: "))
 		str_copy(v->last, sizeof(v->last), text + 7);
 	if (v->on_line != NULL && text[0] != '\0')
@@ -354,6 +357,11 @@ viewer_reap(struct viewer *v, struct err *err)
 		    strsignal(WTERMSIG(status)));
 	switch (WEXITSTATUS(status)) {
 	case VIEWER_EXIT_ENDED:
+		if (v->refused)
+			return err_set(err, ERR_SESSION,
+			    "the X server '%s' refused the desktop's windows; "
+			    "check DISPLAY and XAUTHORITY",
+			    v->display);
 		return 0;
 	case VIEWER_EXIT_DISPLAY:
 		return err_set(err, ERR_SESSION, "%s", why);

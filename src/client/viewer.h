@@ -41,6 +41,8 @@ struct viewer {
 	char last[256]; /* its last line of error, or "" */
 	bool started;   /* said that the session draws */
 	bool link_lost; /* said that the peer went without a word */
+	bool refused;   /* said that the X server did not want it */
+	char display[64];
 	void (*on_line)(const char *line, void *arg); /* may be NULL */
 	void *arg;
 };

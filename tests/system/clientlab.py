@@ -15,6 +15,7 @@ import threading
 import urllib.parse
 
 from qvdlab import eventually, programs, run
+from qvdlab.build import BROKEN, SANITIZER_ENV
 
 KEY = "k" * 64
 DESKS = [{"id": 7, "name": "desk", "state": "stopped", "blocked": 0,
@@ -284,7 +285,7 @@ class Client:
         self.home = pathlib.Path(directory) / "home"
         self.home.mkdir(exist_ok=True)
         self.processes = []
-        self.env = dict(os.environ, HOME=str(self.home),
+        self.env = dict(os.environ, **SANITIZER_ENV, HOME=str(self.home),
                         TMPDIR=str(self.home), QVD_HOST="localhost",
                         QVD_PORT=str(server.port), QVD_USER="alice",
                         QVD_PASSWORD="secret", QVD_CA=str(server.cert))
@@ -297,10 +298,12 @@ class Client:
 
     def run(self, *args, timeout=60, **env):
         """To its end; a CompletedProcess."""
-        return subprocess.run(
+        out = subprocess.run(
             self.command(*args), env=self.environment(env), text=True,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout,
             check=False, start_new_session=True)
+        assert not any(b in out.stderr for b in BROKEN), out.stderr
+        return out
 
     def environment(self, env):
         merged = dict(self.env, **env)
@@ -325,3 +328,5 @@ class Client:
             if p.poll() is None:
                 p.kill()
             p.wait()
+            text = p.out.read_text(errors="replace")
+            assert not any(b in text for b in BROKEN), text

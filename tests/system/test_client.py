@@ -444,9 +444,9 @@ def test_a_viewer_that_is_killed_ends_the_client(server, client, screen,
     screen.wait_window("QVD")
     viewer = [pid for pid, args in descendants(child.pid).items()
               if args and args[0] == "qvd-client-nx"]
-    os.kill(viewer[0], signal.SIGSEGV)
+    os.kill(viewer[0], signal.SIGKILL)
     assert child.wait(10) == EXIT_SESSION
-    assert "signal 11" in child.out.read_text()
+    assert "signal 9" in child.out.read_text()
     assert not client.leftovers()
 
 
@@ -580,8 +580,8 @@ def test_bytes_after_the_101_are_not_lost(server, client, screen, agent):
     def early(link, request):
         stream = agent.open(request)
         data = Server.progress("one") * 50 + Server.switch()
-        # The client side speaks first in NX; what comes early here is a
-        # wrong greeting, which libXcomp must get to see.
+        # In NX the client's side speaks first; what comes early here is a
+        # wrong greeting, which the viewer must get to see.
         link.sendall(data + b"NXPROXY-0.0.0 nonsense that ends it\n" * 4)
         stream.close()
         time.sleep(5)
@@ -590,5 +590,4 @@ def test_bytes_after_the_101_are_not_lost(server, client, screen, agent):
     out = client.run("connect", "-v", DISPLAY=screen.name, timeout=60)
     assert out.returncode == EXIT_SESSION
     assert out.stderr.count("  one\n") == 50
-    assert "0.0.0" in out.stderr or "version" in out.stderr.lower() or \
-        "viewer: Error" in out.stderr
+    assert "'nonsense'" in out.stderr or "0.0.0" in out.stderr, out.stderr

@@ -305,6 +305,12 @@ viewer_no_display(int nx, int log)
 }
 
 static void
+viewer_disagrees(int nx, int log)
+{
+	say(log, "Error: Wrong version.\n");
+}
+
+static void
 viewer_hang(int nx, int log)
 {
 	pause();
@@ -319,6 +325,9 @@ test_viewer_fails(void **state)
 
 	bench_init(&b, peer_wait, viewer_crash);
 	assert_err(bench_run(&b, &end, &err), SESSION, "signal 6");
+	bench_done(&b);
+	bench_init(&b, peer_wait, viewer_disagrees);
+	assert_err(bench_run(&b, &end, &err), SESSION, "Wrong version");
 	bench_done(&b);
 	bench_init(&b, peer_wait, viewer_no_display);
 	assert_err(bench_run(&b, &end, &err), SESSION, "':9' has gone");
