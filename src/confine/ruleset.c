@@ -102,6 +102,7 @@ char *
 ruleset_text(const struct confine_net *net)
 {
 	struct buf buf;
+	char *text;
 
 	buf_init(&buf, 64 * 1024);
 	buf_printf(&buf, "%s%s", bridge_rules, inet_chains);
@@ -112,5 +113,7 @@ ruleset_text(const struct confine_net *net)
 		    "add rule inet qvd post ip saddr %s/%d oifname != \"%s\" "
 		    "masquerade\n",
 		    net->gateway, net->prefix, net->bridge);
-	return buf_take_str(&buf);
+	text = buf_take_str(&buf);
+	buf_done(&buf);
+	return text;
 }

@@ -188,18 +188,28 @@ cgroup_init(struct cgroup *cg, const char *top, struct err *err)
 	char *mounts = NULL;
 	_cleanup_(freep)
 	char *init = NULL;
-	char *p, *line;
 	int r;
 
-	*cg = (struct cgroup){ .unified = -1 };
 	if ((r = fs_read_file("/proc/self/mountinfo", 8 << 20, &mounts, NULL,
 		 err)) < 0 ||
 	    (r = fs_read_file("/proc/1/cgroup", 1 << 20, &init, NULL, err)) <
 		0)
 		return r;
+	return cgroup_parse(cg, top, mounts, init, err);
+}
+
+int
+cgroup_parse(struct cgroup *cg, const char *top, const char *mountinfo,
+    const char *init_cgroup, struct err *err)
+{
+	_cleanup_(freep)
+	char *copy = xstrdup(mountinfo);
+	char *p, *line;
+
+	*cg = (struct cgroup){ .unified = -1 };
 	cg->top = xstrdup(top);
-	for (p = mounts; (line = strsep(&p, "\n")) != NULL;)
-		read_mount_line(cg, init, line);
+	for (p = copy; (line = strsep(&p, "\n")) != NULL;)
+		read_mount_line(cg, init_cgroup, line);
 	if (cg->unified < 0) {
 		cgroup_done(cg);
 		return err_set(err, ERR_CONFIG,

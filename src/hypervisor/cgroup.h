@@ -42,6 +42,9 @@ enum cgroup_part { CGROUP_OP, CGROUP_MON, CGROUP_CT, CGROUP_PART_COUNT_ };
 /* Reads the mounts and where PID 1 is, which is where liblxc starts to count.
  * ERR_CONFIG without a unified hierarchy. */
 int cgroup_init(struct cgroup *cg, const char *top, struct err *err);
+/* The same from the texts of /proc/self/mountinfo and /proc/1/cgroup. */
+int cgroup_parse(struct cgroup *cg, const char *top, const char *mountinfo,
+    const char *init_cgroup, struct err *err);
 void cgroup_done(struct cgroup *cg);
 
 /* "op/7" and so on, as liblxc wants it below top. Heap. */
