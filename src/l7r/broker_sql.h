@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The broker's statements, all of them; the texts are in broker_sql.c. */
+/*
+ * The broker's statements, all of them, each prepared at its first use on a
+ * connection; the texts are in broker_sql.c. Constant data of the role
+ * broker; nobody owns them.
+ */
 #ifndef L7R_BROKER_SQL_H
 #define L7R_BROKER_SQL_H
 

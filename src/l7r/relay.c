@@ -14,6 +14,9 @@
 #include "l7r/worker.h"
 #include "net/tunnel.h"
 
+/* The session ends when either side closes; what the other one still has to
+ * say, to a client or a desktop that is leaving, it may say so long. */
+#define LINGER_MS 10000
 #define SHORT_MS (120 * 1000) /* the original's internal.l7r.short_session */
 
 struct relay {
@@ -91,11 +94,12 @@ on_client(struct io *io, enum io_event event, void *arg)
 {
 	struct relay *relay = arg;
 
-	if (event == IO_DATA)
+	if (event == IO_DATA) {
 		relay->tunnel = tunnel_new(relay->session->worker->loop,
 		    take_ptr(relay->client), take_ptr(relay->vm), on_tunnel_end,
 		    relay);
-	else if (event == IO_EOF || event == IO_ERROR)
+		tunnel_set_linger(relay->tunnel, LINGER_MS);
+	} else if (event == IO_EOF || event == IO_ERROR)
 		relay_end(relay, "the client left without a word");
 }
 

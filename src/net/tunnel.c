@@ -27,6 +27,7 @@ struct tunnel {
 	tunnel_cb cb;
 	void *arg;
 	int64_t started_at;
+	int64_t linger_ms;
 	bool ended;
 };
 
@@ -59,6 +60,12 @@ end(struct tunnel *t, const struct err *err)
 	io_close(t->a.io);
 	io_close(t->b.io);
 	loop_defer(t->loop, destroy, t);
+}
+
+void
+tunnel_set_linger(struct tunnel *t, int64_t ms)
+{
+	t->linger_ms = ms;
 }
 
 void
@@ -113,13 +120,17 @@ on_io(struct io *io, enum io_event event, void *arg)
 			end(t, NULL);
 		else
 			io_shutdown(side->other->io);
+		if (!t->ended)
+			io_set_deadline(side->other->io, t->linger_ms);
 		break;
 	case IO_ERROR:
 		end(t, io_error(io));
 		break;
+	case IO_TIMEOUT:
+		end(t, NULL);
+		break;
 	case IO_CONNECTED:
 	case IO_SECURED:
-	case IO_TIMEOUT:
 		break;
 	}
 }

@@ -26,6 +26,8 @@ typedef void (*tunnel_cb)(struct tunnel *tunnel, const struct err *err,
 /* Takes both ios, with whatever input they already hold. */
 struct tunnel *tunnel_new(
     struct loop *loop, struct io *a, struct io *b, tunnel_cb cb, void *arg);
+/* When one side has ended, the other may go on for so long (0: for ever). */
+void tunnel_set_linger(struct tunnel *tunnel, int64_t ms);
 /* Closes both sides at once, without the callback. */
 void tunnel_free(struct tunnel *tunnel);
 void tunnel_get_stats(const struct tunnel *tunnel, struct tunnel_stats *ret);

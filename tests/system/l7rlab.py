@@ -328,6 +328,7 @@ class Agent:
         self.stream_raw = None  # bytes instead of the 101
         self.early = b""        # display bytes before the client spoke
         self.echo = True
+        self.deaf = False       # doesn't notice that its client has left
         self.greeting = b""     # after the first bytes of the client
         self.streams = []
         self.lock = threading.Lock()
@@ -393,6 +394,8 @@ class Agent:
                 first = False
             if self.echo:
                 sock.sendall(data)
+        if self.deaf:
+            time.sleep(60)
 
 
 class Node:

@@ -212,6 +212,15 @@ def test_display_ends_before_a_word(lab, vm):
     lab.wait_session(vm, "disconnected")
 
 
+def test_display_that_does_not_let_go(lab, vm):
+    lab.node.agent(vm).deaf = True
+    with Client(lab) as c:
+        assert c.connect(vm).status == 101
+        c.say(b"x")
+        assert c.hear(1) == b"x"
+    lab.wait_session(vm, "disconnected", 15)
+
+
 # The client
 
 def test_client_vanishes_while_the_vm_starts(lab):
@@ -341,8 +350,7 @@ def test_worker_is_killed(lab, vm):
     assert not set(old) & set(lab.pids("worker"))
     with Client(lab) as c:
         assert c.connect(vm).status == 101
-    assert "the relay process ended" in \
-        lab.wait_event("session.disconnected", vm)[1]
+    assert "the relay process ended" in [e[1] for e in lab.events(vm)]
 
 
 def test_one_worker_is_killed_the_other_goes_on(lab):
@@ -464,6 +472,63 @@ def test_database_goes_away_while_the_vm_starts(lab):
         finally:
             lab.pg.start()
         refused(lab, vm, r, "database", "does not answer")
+
+
+class Locked:
+    """The row of a VM, held by somebody else: a connect stands still."""
+
+    def __init__(self, lab, vm):
+        self.db = lab.pg.connect()
+        self.db.autocommit = False
+        self.db.execute("SELECT 1 FROM vms WHERE id = %s FOR UPDATE", (vm,))
+
+    def wait(self, lab):
+        eventually(lambda: lab.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'qvd_l7r' "
+            "AND wait_event_type = 'Lock'"), what="somebody who waits")
+
+
+def test_database_goes_away_while_acquiring(lab, vm):
+    lock = Locked(lab, vm)
+    with Client(lab) as c:
+        c.connect_send(vm)
+        lock.wait(lab)
+        lab.stop_db()
+        try:
+            r = c.read()
+        finally:
+            lab.pg.start()
+        assert r.status == 503 and re.fullmatch(SENTENCE, r.text)
+        assert r.header("X-QVD-Error") == "database"
+        assert lab.session(vm) == (None, None)
+        eventually(lambda: [e for e in lab.events(vm)
+                            if e[3] == r.header("X-QVD-Ref")])
+        assert c.connect(vm).status == 101
+
+
+def test_client_vanishes_while_acquiring(lab, vm):
+    lock = Locked(lab, vm)
+    c = Client(lab)
+    c.connect_send(vm)
+    lock.wait(lab)
+    c.close()
+    time.sleep(0.3)
+    lock.db.rollback()
+    lock.db.close()
+    time.sleep(0.3)
+    assert lab.session(vm) == (None, None)
+    with Client(lab) as c:
+        assert c.connect(vm).status == 101
+
+
+def test_slow_database_is_an_error_too(lab, vm):
+    lock = Locked(lab, vm)
+    with Client(lab) as c:
+        r = c.connect(vm)  # past the deadline of its statements
+        assert r.status == 503
+        assert r.header("X-QVD-Error") in ("timeout", "database")
+        lock.db.close()
+        assert c.connect(vm).status == 101
 
 
 def test_database_goes_away_at_the_agent(lab, vm):
