@@ -176,8 +176,8 @@ set_sysctls(const struct confine_net *net, struct err *err)
 	for (i = 0; i < ARRAY_SIZE(bridged); i++)
 		if ((r = set_sysctl(bridged[i], "0", err)) < 0)
 			return r;
-	snprintf(name, sizeof(name), "net/ipv6/conf/%s/disable_ipv6",
-	    net->bridge);
+	snprintf(
+	    name, sizeof(name), "net/ipv6/conf/%s/disable_ipv6", net->bridge);
 	if ((r = set_sysctl(name, "1", err)) < 0)
 		return r;
 	return set_sysctl("net/ipv4/ip_forward", "1", err);
@@ -253,8 +253,7 @@ confine_port_each(
 		    rtnl_link_get_name((struct rtnl_link *)(void *)o);
 		int64_t id;
 
-		if (name != NULL && str_starts(name, "qvd") &&
-		    name[3] != '0' &&
+		if (name != NULL && str_starts(name, "qvd") && name[3] != '0' &&
 		    str_to_i64(name + 3, 1, CONFINE_ID_MAX, &id))
 			cb(id, arg);
 	}

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The bridge and the sysctls around it (libnl-route), for confine.c. */
+/*
+ * The bridge of the desktops and the sysctls around it, by libnl-route: what
+ * confine.c needs of rtnetlink. Nothing is owned; it works in the network
+ * namespace of the caller, HKD's root helper.
+ */
 #ifndef CONFINE_BRIDGE_H
 #define CONFINE_BRIDGE_H
 

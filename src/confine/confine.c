@@ -137,8 +137,7 @@ load_ports(struct confine *c, struct err *err)
 }
 
 int
-confine_setup(
-    struct confine *c, const struct confine_net *net, struct err *err)
+confine_setup(struct confine *c, const struct confine_net *net, struct err *err)
 {
 	_cleanup_(freep)
 	char *rules = ruleset_text(net);
@@ -166,9 +165,8 @@ format_delete(struct buf *buf, const struct port *p)
 	for (i = 0; i < 2; i++) {
 		const char *verb = i == 0 ? "add" : "delete";
 
-		buf_printf(buf,
-		    "%s element bridge qvd mac { \"%s\" . %s }\n", verb, port,
-		    mac);
+		buf_printf(buf, "%s element bridge qvd mac { \"%s\" . %s }\n",
+		    verb, port, mac);
 		buf_printf(buf,
 		    "%s element bridge qvd macip { \"%s\" . %s . %s }\n", verb,
 		    port, mac, p->address);
@@ -188,8 +186,8 @@ run_buf(struct confine *c, struct buf *buf, const char *what, struct err *err)
 }
 
 static int
-check_free(
-    const struct confine *c, int64_t vm_id, const char *address, struct err *err)
+check_free(const struct confine *c, int64_t vm_id, const char *address,
+    struct err *err)
 {
 	const struct port *p;
 
@@ -202,8 +200,8 @@ check_free(
 }
 
 int
-confine_add(struct confine *c, int64_t vm_id, const char *address,
-    struct err *err)
+confine_add(
+    struct confine *c, int64_t vm_id, const char *address, struct err *err)
 {
 	const struct port *old = map_get(&c->ports, (uint64_t)vm_id);
 	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
@@ -226,9 +224,8 @@ confine_add(struct confine *c, int64_t vm_id, const char *address,
 		format_delete(&buf, old);
 	buf_printf(
 	    &buf, "add element bridge qvd mac { \"%s\" . %s }\n", port, mac);
-	buf_printf(&buf,
-	    "add element bridge qvd macip { \"%s\" . %s . %s }\n", port, mac,
-	    address);
+	buf_printf(&buf, "add element bridge qvd macip { \"%s\" . %s . %s }\n",
+	    port, mac, address);
 	if ((r = run_buf(c, &buf, "add a desktop", err)) == 0)
 		remember(c, vm_id, address);
 	return r;

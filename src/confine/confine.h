@@ -17,24 +17,24 @@
 
 #include "base/err.h"
 
-#define CONFINE_ID_MAX	 999999999999 /* "qvd" + 12 digits = IFNAMSIZ */
+#define CONFINE_ID_MAX   999999999999 /* "qvd" + 12 digits = IFNAMSIZ */
 #define CONFINE_PORT_MAX 16
-#define CONFINE_MAC_MAX	 18
+#define CONFINE_MAC_MAX  18
 #define CONFINE_ADDR_MAX 16
-#define CONFINE_DNS_MAX	 4
+#define CONFINE_DNS_MAX  4
 
 struct confine_net {
 	char bridge[CONFINE_PORT_MAX];
 	char gateway[CONFINE_ADDR_MAX]; /* the bridge's own address */
-	int prefix;			/* 8..30 */
+	int prefix;                     /* 8..30 */
 	bool nat;
 	char dns[CONFINE_DNS_MAX][CONFINE_ADDR_MAX];
 	int n_dns;
 };
 
 /* "10.88.0.1/16" and "10.88.0.1, 9.9.9.9" (may be ""), checked. */
-int confine_net_parse(const char *bridge, const char *gateway,
-    const char *dns, bool nat, struct confine_net *ret, struct err *err);
+int confine_net_parse(const char *bridge, const char *gateway, const char *dns,
+    bool nat, struct confine_net *ret, struct err *err);
 /* True if address is a host's address in the net and not the gateway's. */
 bool confine_net_has(const struct confine_net *net, const char *address);
 

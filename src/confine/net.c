@@ -30,7 +30,7 @@ static bool
 is_port_name(const char *s, int64_t *ret_id)
 {
 	return str_starts(s, "qvd") && s[3] != '0' &&
-	    str_to_i64(s + 3, 1, CONFINE_ID_MAX, ret_id);
+	       str_to_i64(s + 3, 1, CONFINE_ID_MAX, ret_id);
 }
 
 static int
@@ -45,8 +45,8 @@ parse_dns(const char *dns, struct confine_net *net, struct err *err)
 		if (net->n_dns == CONFINE_DNS_MAX)
 			return err_set(err, ERR_PARAMETER,
 			    "more than %d DNS servers", CONFINE_DNS_MAX);
-		snprintf(net->dns[net->n_dns], CONFINE_ADDR_MAX, "%.*s",
-		    (int)n, p);
+		snprintf(
+		    net->dns[net->n_dns], CONFINE_ADDR_MAX, "%.*s", (int)n, p);
 		if (n >= CONFINE_ADDR_MAX ||
 		    !parse_address(net->dns[net->n_dns], &address))
 			return err_set(err, ERR_PARAMETER,
@@ -96,8 +96,8 @@ confine_net_has(const struct confine_net *net, const char *address)
 	uint32_t a, g, host = (1U << (32 - net->prefix)) - 1;
 
 	return parse_address(address, &a) && parse_address(net->gateway, &g) &&
-	    (a & ~host) == (g & ~host) && a != g && (a & host) != 0 &&
-	    (a & host) != host;
+	       (a & ~host) == (g & ~host) && a != g && (a & host) != 0 &&
+	       (a & host) != host;
 }
 
 void

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The node's static nftables ruleset as text, for confine.c and tests. */
+/*
+ * The node's static nftables ruleset as text, apart from what loads it, so
+ * that tests can look at it. Owns nothing. HKD's root helper.
+ */
 #ifndef CONFINE_RULESET_H
 #define CONFINE_RULESET_H
 

@@ -55,8 +55,8 @@ open_network(struct helper *h, struct err *err)
 
 	if (h->conf->netns[0] != '\0') {
 		if ((r = netns_self(&h->host_netns, err)) < 0 ||
-		    (r = netns_open(h->conf->netns, bind_path, &h->node_netns,
-			 err)) < 0)
+		    (r = netns_open(
+			 h->conf->netns, bind_path, &h->node_netns, err)) < 0)
 			return r;
 	}
 	if ((r = helper_netns_enter(h, err)) < 0)
@@ -92,8 +92,8 @@ make_directories(const struct helper *h, struct err *err)
 	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
 		_cleanup_(freep)
 		char *path = dirs[i].run
-		    ? node_conf_run_path(h->conf, dirs[i].name)
-		    : node_conf_data_path(h->conf, dirs[i].name);
+				 ? node_conf_run_path(h->conf, dirs[i].name)
+				 : node_conf_data_path(h->conf, dirs[i].name);
 
 		if ((r = fs_mkdirs(path, dirs[i].mode, err)) < 0)
 			return r;

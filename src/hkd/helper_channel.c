@@ -104,12 +104,12 @@ open_socket(const struct channel *ch, int *ret_fd, struct err *err)
 {
 	struct open_how how = {
 		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
-		    RESOLVE_NO_XDEV,
+		.resolve =
+		    RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
 	};
 	struct stat st;
-	int fd = (int)syscall(
-	    SYS_openat2, ch->dir, "vma.sock", &how, sizeof(how));
+	int fd =
+	    (int)syscall(SYS_openat2, ch->dir, "vma.sock", &how, sizeof(how));
 
 	if (fd < 0 && (errno == ENOENT || errno == EAGAIN))
 		return 0;
@@ -137,19 +137,17 @@ try_connect(const struct channel *ch, int *ret_fd, struct err *err)
 
 	if ((r = open_socket(ch, &node, err)) <= 0)
 		return r;
-	sock = socket(
-	    AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "socket");
-	snprintf(
-	    sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d", node);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d", node);
 	if (connect(sock, (struct sockaddr *)&sun, sizeof(sun)) == 0) {
 		*ret_fd = take_fd(&sock);
 		return 1;
 	}
 	switch (errno) {
 	case ECONNREFUSED: /* bound, and not listening yet or any more */
-	case EAGAIN:	   /* its queue is full */
+	case EAGAIN:       /* its queue is full */
 	case ENOENT:
 		return 0;
 	case EPROTOTYPE:
@@ -240,9 +238,8 @@ watch_directory(struct channel *ch, struct err *err)
 
 	ch->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", ch->dir);
-	if (ch->inotify < 0 ||
-	    inotify_add_watch(
-		ch->inotify, path, IN_CREATE | IN_MOVED_TO | IN_ATTRIB) < 0)
+	if (ch->inotify < 0 || inotify_add_watch(ch->inotify, path,
+				   IN_CREATE | IN_MOVED_TO | IN_ATTRIB) < 0)
 		return err_errno(err, ERR_SYSTEM, errno,
 		    "watch the channel of VM %lld", (long long)ch->vm_id);
 	watch_init(&ch->watch, ch->helper->loop, ch->inotify, on_inotify, ch);
@@ -269,8 +266,7 @@ struct channel_args {
 static const struct field channel_fields[] = {
 	FIELD(struct channel_args, vm_id, I64, .flags = FIELD_REQUIRED,
 	    .min = 1, .max = HV_VM_ID_MAX),
-	FIELD(struct channel_args, wait_ms, I64, .min = 0,
-	    .max = WAIT_MAX_MS),
+	FIELD(struct channel_args, wait_ms, I64, .min = 0, .max = WAIT_MAX_MS),
 	FIELD_END
 };
 
@@ -281,8 +277,8 @@ channel_start(struct helper *h, struct rpc_call *call,
 	struct channel *ch;
 	int dir = -1, r;
 
-	if ((r = hv_lxc_open_channel(&h->cgroup, h->conf->run_dir, a->vm_id,
-		 &dir, err)) < 0)
+	if ((r = hv_lxc_open_channel(
+		 &h->cgroup, h->conf->run_dir, a->vm_id, &dir, err)) < 0)
 		return r;
 	ch = new0(struct channel);
 	ch->helper = h;

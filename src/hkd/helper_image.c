@@ -19,16 +19,14 @@ struct image_args {
 	const char *checksum;
 };
 
-static const struct field import_fields[] = {
-	FIELD(struct image_args, image_id, I64, .flags = FIELD_REQUIRED,
-	    .min = 1, .max = INT64_MAX),
+static const struct field import_fields[] = { FIELD(struct image_args, image_id,
+						  I64, .flags = FIELD_REQUIRED,
+						  .min = 1, .max = INT64_MAX),
 	FIELD(struct image_args, source, STR, .flags = FIELD_REQUIRED,
 	    .max = 4096),
 	FIELD(struct image_args, author, STR, .max = 256),
 	FIELD(struct image_args, message, STR, .max = 4096),
-	FIELD(struct image_args, version, STR, .max = 64),
-	FIELD_END
-};
+	FIELD(struct image_args, version, STR, .max = 64), FIELD_END };
 
 static const struct field checksum_fields[] = {
 	FIELD(struct image_args, checksum, STR, .flags = FIELD_REQUIRED,
@@ -140,8 +138,8 @@ queue_checksum(struct helper *h, struct rpc_call *call, const json_t *args,
 
 	r = json_decode(args, checksum_fields, &a, arena, NULL, &err);
 	if (r == 0 && !hv_is_checksum(a.checksum))
-		r = err_set(&err, ERR_PARAMETER,
-		    "checksum: not 64 hexadecimal digits");
+		r = err_set(
+		    &err, ERR_PARAMETER, "checksum: not 64 hexadecimal digits");
 	if (r < 0)
 		rpc_fail(call, &err);
 	else
@@ -154,8 +152,7 @@ handle_image_checkout(
     struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	closep(&fd);
-	queue_checksum(
-	    arg, call, args, JOB_KEY_CHECKOUT, run_checkout, false);
+	queue_checksum(arg, call, args, JOB_KEY_CHECKOUT, run_checkout, false);
 }
 
 void

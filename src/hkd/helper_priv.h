@@ -22,7 +22,7 @@
 #define HELPER_OPS_MAX 64 /* operation processes at once */
 
 /* Keys of jobs that are no VM's; 0: needs no turn. */
-#define JOB_KEY_IMPORT	 (UINT64_MAX - 1)
+#define JOB_KEY_IMPORT   (UINT64_MAX - 1)
 #define JOB_KEY_CHECKOUT (UINT64_MAX - 2)
 
 struct helper {
@@ -40,10 +40,10 @@ struct helper {
 	struct rpc *rpc;
 	void (*closed)(const struct err *err, void *arg);
 	void *closed_arg;
-	struct map busy;	/* key -> struct job that runs */
-	struct list waiting;	/* jobs without a turn yet */
+	struct map busy;     /* key -> struct job that runs */
+	struct list waiting; /* jobs without a turn yet */
 	struct list running;
-	struct list channels;	/* struct channel: waiting for an agent */
+	struct list channels; /* struct channel: waiting for an agent */
 	int n_running;
 };
 
@@ -73,8 +73,8 @@ void job_done(struct job *job, json_t *result, int fd);
 void job_fail(struct job *job, const struct err *err);
 /* Runs an operation process for the job; failure to start comes as an error
  * through done, too. */
-void job_op(struct job *job, const char *op, int64_t deadline_ms,
-    op_done_cb done);
+void job_op(
+    struct job *job, const char *op, int64_t deadline_ms, op_done_cb done);
 
 /* Between these two calls the helper is in the node's network namespace. */
 int helper_netns_enter(struct helper *helper, struct err *err);

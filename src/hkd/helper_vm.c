@@ -17,8 +17,8 @@
 
 #define START_MS  30000
 #define CLEAN_MS  30000
-#define STOP_MS	  20000 /* besides the grace that main gives */
-#define LOOK_MS	  10000
+#define STOP_MS   20000 /* besides the grace that main gives */
+#define LOOK_MS   10000
 #define GRACE_MAX 600000
 
 static void
@@ -40,13 +40,12 @@ static const struct field setup_fields[] = {
 	FIELD(struct setup, bridge, STR, .flags = FIELD_REQUIRED, .max = 15),
 	FIELD(struct setup, gateway, STR, .flags = FIELD_REQUIRED, .max = 18),
 	FIELD(struct setup, dns, STR, .max = 80),
-	FIELD(struct setup, nat, BOOL),
-	FIELD_END
+	FIELD(struct setup, nat, BOOL), FIELD_END
 };
 
 static int
-node_setup(struct helper *h, const json_t *args, struct arena *arena,
-    struct err *err)
+node_setup(
+    struct helper *h, const json_t *args, struct arena *arena, struct err *err)
 {
 	struct setup s = { .dns = "" };
 	struct confine_net net;
@@ -98,25 +97,20 @@ struct vm_args {
 	const char *address;
 };
 
-#define FIELD_VM_ID                                                     \
-	FIELD(struct vm_args, vm_id, I64, .flags = FIELD_REQUIRED,      \
-	    .min = 1, .max = HV_VM_ID_MAX)
+#define FIELD_VM_ID                                                          \
+	FIELD(struct vm_args, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1, \
+	    .max = HV_VM_ID_MAX)
 
 static const struct field id_fields[] = { FIELD_VM_ID, FIELD_END };
 static const struct field none_fields[] = { FIELD_END };
-static const struct field stop_fields[] = {
-	FIELD_VM_ID,
+static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
-	FIELD_END
-};
-static const struct field adopt_fields[] = {
-	FIELD_VM_ID,
-	FIELD(struct vm_args, idmap_slot, I32, .min = 0,
-	    .max = STORAGE_SLOT_MAX),
-	FIELD(struct vm_args, address, STR, .flags = FIELD_REQUIRED,
-	    .max = 15),
-	FIELD_END
-};
+	FIELD_END };
+static const struct field adopt_fields[] = { FIELD_VM_ID,
+	FIELD(
+	    struct vm_args, idmap_slot, I32, .min = 0, .max = STORAGE_SLOT_MAX),
+	FIELD(struct vm_args, address, STR, .flags = FIELD_REQUIRED, .max = 15),
+	FIELD_END };
 
 /* Checks the form of the arguments, then queues; answers what is wrong. */
 static void
@@ -141,8 +135,7 @@ check_and_queue(struct helper *h, struct rpc_call *call, const json_t *args,
 static int
 add_elements(struct job *job, struct err *err)
 {
-	return confine_add(
-	    job->helper->confine, job->vm_id, job->address, err);
+	return confine_add(job->helper->confine, job->vm_id, job->address, err);
 }
 
 static void
@@ -181,8 +174,8 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	if (err != NULL)
 		job->err = *err;
 	else
-		err_set(&job->err, ERR_CANCELLED,
-		    "start VM %lld: cancelled", (long long)job->vm_id);
+		err_set(&job->err, ERR_CANCELLED, "start VM %lld: cancelled",
+		    (long long)job->vm_id);
 	if (job->err.code == ERR_CONFLICT) {
 		/* Nothing was started: what is there is an earlier run. */
 		forget_elements(job);
@@ -207,8 +200,7 @@ run_start(struct job *job)
 	else
 		r = add_elements(job, &err);
 	if (r < 0) {
-		err_wrap(
-		    &err, r, "start VM %lld", (long long)job->vm_id);
+		err_wrap(&err, r, "start VM %lld", (long long)job->vm_id);
 		job_fail(job, &err);
 		return;
 	}
@@ -245,8 +237,7 @@ handle_vm_start(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	if (check_start(arg, args, &vm, arena, &err) < 0)
 		rpc_fail(call, &err);
 	else
-		job_queue(
-		    arg, call, (uint64_t)vm.vm_id, args, run_start, true);
+		job_queue(arg, call, (uint64_t)vm.vm_id, args, run_start, true);
 	arena_free(arena);
 }
 
@@ -323,8 +314,7 @@ on_listed(const json_t *result, int fd, const struct err *err, void *arg)
 	else
 		job_done(job,
 		    json_pack("{so}", "vms",
-			merge_ids(
-			    job->helper, json_object_get(result, "vms"))),
+			merge_ids(job->helper, json_object_get(result, "vms"))),
 		    -1);
 }
 
@@ -356,8 +346,8 @@ on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 static void
 run_stop(struct job *job)
 {
-	job_op(job, "vm.stop",
-	    STOP_MS + json_get_int(job->args, "grace_ms", 0), on_answer);
+	job_op(job, "vm.stop", STOP_MS + json_get_int(job->args, "grace_ms", 0),
+	    on_answer);
 }
 
 void

@@ -53,8 +53,8 @@ do_import(const char *data_dir, const json_t *args, struct err *err)
 static int
 do_checkout(const char *data_dir, const json_t *args, struct err *err)
 {
-	int r = image_checkout(
-	    data_dir, json_get_str(args, "checksum", ""), err);
+	int r =
+	    image_checkout(data_dir, json_get_str(args, "checksum", ""), err);
 
 	return r < 0 ? r : op_send_result(json_object(), -1);
 }
@@ -62,8 +62,7 @@ do_checkout(const char *data_dir, const json_t *args, struct err *err)
 static int
 do_verify(const char *data_dir, const json_t *args, struct err *err)
 {
-	int r =
-	    image_verify(data_dir, json_get_str(args, "checksum", ""), err);
+	int r = image_verify(data_dir, json_get_str(args, "checksum", ""), err);
 
 	return r < 0 ? r : op_send_result(json_object(), -1);
 }
@@ -112,8 +111,8 @@ perform(const json_t *request, struct err *err)
 {
 	const json_t *args = json_object_get(request, "args");
 	const char *name = json_get_str(request, "op", "");
-	const char *data_dir = json_get_str(
-	    json_object_get(request, "node"), "data_dir", "");
+	const char *data_dir =
+	    json_get_str(json_object_get(request, "node"), "data_dir", "");
 	size_t i;
 	int r;
 

@@ -48,8 +48,8 @@ do_start(const struct request *q, struct err *err)
 	struct hv_run run;
 	int r, status;
 
-	if ((r = json_decode(q->args, hv_vm_fields, &vm, q->arena, NULL,
-		 err)) < 0 ||
+	if ((r = json_decode(q->args, hv_vm_fields, &vm, q->arena, NULL, err)) <
+		0 ||
 	    (r = q->ops->start(&q->node, &vm, &run, err)) < 0)
 		return r;
 	status = op_send_result(run_to_json(&run), run.pidfd);

@@ -30,7 +30,7 @@ struct op_spec {
 	const char *program; /* absolute path */
 	const char *name;    /* for error sentences: "vm.start" */
 	json_t *request;     /* taken, also on failure */
-	int fd;		     /* becomes the process's 1; -1: /dev/null */
+	int fd;              /* becomes the process's 1; -1: /dev/null */
 	int64_t deadline_ms;
 	op_done_cb done;
 	op_progress_cb progress; /* may be NULL */

@@ -67,8 +67,8 @@ base_of_init(const char *init_cgroup, const char *key)
 
 		list = memchr(line, ':', (size_t)(end - line));
 		path = list == NULL
-		    ? NULL
-		    : memchr(list + 1, ':', (size_t)(end - list - 1));
+			   ? NULL
+			   : memchr(list + 1, ':', (size_t)(end - list - 1));
 		if (path == NULL)
 			continue;
 		list++;
@@ -76,7 +76,7 @@ base_of_init(const char *init_cgroup, const char *key)
 		for (p = list; klen > 0 && !match && p < path;
 		     p += strcspn(p, ",:") + 1)
 			match = strncmp(p, key, klen) == 0 &&
-			    (p[klen] == ',' || p[klen] == ':');
+				(p[klen] == ',' || p[klen] == ':');
 		if (!match)
 			continue;
 		path++;
@@ -92,8 +92,8 @@ base_of_init(const char *init_cgroup, const char *key)
 
 /* The first v1 controller among the mount's super options. */
 static void
-v1_controllers(const char *options, char *ret, size_t size, char *first,
-    size_t first_size)
+v1_controllers(
+    const char *options, char *ret, size_t size, char *first, size_t first_size)
 {
 	static const char *const known[] = { "cpu", "cpuacct", "cpuset",
 		"memory", "devices", "freezer", "blkio", "pids", "hugetlb",
@@ -190,10 +190,9 @@ cgroup_init(struct cgroup *cg, const char *top, struct err *err)
 	char *init = NULL;
 	int r;
 
-	if ((r = fs_read_file("/proc/self/mountinfo", 8 << 20, &mounts, NULL,
-		 err)) < 0 ||
-	    (r = fs_read_file("/proc/1/cgroup", 1 << 20, &init, NULL, err)) <
-		0)
+	if ((r = fs_read_file(
+		 "/proc/self/mountinfo", 8 << 20, &mounts, NULL, err)) < 0 ||
+	    (r = fs_read_file("/proc/1/cgroup", 1 << 20, &init, NULL, err)) < 0)
 		return r;
 	return cgroup_parse(cg, top, mounts, init, err);
 }
@@ -295,7 +294,7 @@ cgroup_populated(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id)
 	char text[256];
 
 	return read_small(file, text, sizeof(text)) &&
-	    strstr(text, "populated 1") != NULL;
+	       strstr(text, "populated 1") != NULL;
 }
 
 pid_t
@@ -313,8 +312,8 @@ cgroup_first_pid(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id)
 }
 
 bool
-cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part,
-    int64_t vm_id, int timeout_ms)
+cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    int timeout_ms)
 {
 	_cleanup_(freep)
 	char *file = unified_path(cg, part, vm_id, "cgroup.events");
@@ -420,8 +419,8 @@ cgroup_remove(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 }
 
 void
-cgroup_each(const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg),
-    void *arg)
+cgroup_each(
+    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg)
 {
 	struct dirent *e;
 	DIR *dir;

@@ -24,8 +24,8 @@
 #define CGROUP_ROOTS_MAX 24
 
 struct cgroup_root {
-	char *base;	   /* "<mount><where PID 1 is>" */
-	char *path;	   /* "<base>/<top>" */
+	char *base;        /* "<mount><where PID 1 is>" */
+	char *path;        /* "<base>/<top>" */
 	char *controllers; /* ",cpu,cpuacct,"; v2: what the kernel offers */
 	bool unified;
 };
@@ -70,17 +70,17 @@ bool cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part,
 int cgroup_kill(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
     struct err *err);
 /* Removes the part's directories in every hierarchy, deepest first. */
-int cgroup_remove(const struct cgroup *cg, enum cgroup_part part,
-    int64_t vm_id, bool *ret_removed, struct err *err);
+int cgroup_remove(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    bool *ret_removed, struct err *err);
 /* Calls cb for each id that has a directory in any part and hierarchy. */
-void cgroup_each(const struct cgroup *cg,
-    void (*cb)(int64_t vm_id, void *arg), void *arg);
+void cgroup_each(
+    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg);
 
 /* The hierarchy that controls memory, cpu or pids; NULL: none does. */
 const struct cgroup_root *cgroup_controller(
     const struct cgroup *cg, const char *controller);
 /* A file of ct/<id> in the controller's hierarchy, final newline cut. False
  * if there is no such file. */
-bool cgroup_read(const struct cgroup *cg, const char *controller,
-    int64_t vm_id, const char *file, char *ret, size_t size);
+bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
+    const char *file, char *ret, size_t size);
 #endif

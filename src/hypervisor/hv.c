@@ -9,18 +9,14 @@
 #include "base/time.h"
 #include "storage/storage.h"
 
-const struct field hv_node_fields[] = {
-	FIELD(struct hv_node, run_dir, STR, .flags = FIELD_REQUIRED),
+const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
+					    .flags = FIELD_REQUIRED),
 	FIELD(struct hv_node, data_dir, STR, .flags = FIELD_REQUIRED),
 	FIELD(struct hv_node, programs_dir, STR, .flags = FIELD_REQUIRED),
 	FIELD(struct hv_node, cgroup, STR, .flags = FIELD_REQUIRED),
-	FIELD(struct hv_node, bridge, STR),
-	FIELD(struct hv_node, gateway, STR),
-	FIELD(struct hv_node, prefix, I32),
-	FIELD(struct hv_node, dns, STR),
-	FIELD(struct hv_node, limits_optional, BOOL),
-	FIELD_END
-};
+	FIELD(struct hv_node, bridge, STR), FIELD(struct hv_node, gateway, STR),
+	FIELD(struct hv_node, prefix, I32), FIELD(struct hv_node, dns, STR),
+	FIELD(struct hv_node, limits_optional, BOOL), FIELD_END };
 
 const struct field hv_vm_fields[] = {
 	FIELD(struct hv_vm, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1,
@@ -40,18 +36,15 @@ const struct field hv_vm_fields[] = {
 	FIELD(struct hv_vm, cpu_weight, I32, .min = 1, .max = 10000),
 	FIELD(struct hv_vm, pids_max, I32, .flags = FIELD_REQUIRED, .min = 16,
 	    .max = 1000000),
-	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX),
-	FIELD_END
+	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX), FIELD_END
 };
 
-const struct field hv_limits_fields[] = {
-	FIELD(struct hv_limits, memory_mb, I64),
+const struct field hv_limits_fields[] = { FIELD(
+					      struct hv_limits, memory_mb, I64),
 	FIELD(struct hv_limits, swap_mb, I64),
 	FIELD(struct hv_limits, cpu_percent, I32),
 	FIELD(struct hv_limits, cpu_weight, I32),
-	FIELD(struct hv_limits, pids_max, I32),
-	FIELD_END
-};
+	FIELD(struct hv_limits, pids_max, I32), FIELD_END };
 
 bool
 hv_is_vm_id(int64_t vm_id)
@@ -92,8 +85,8 @@ hv_vm_check(const struct hv_vm *vm, struct err *err)
 	if (!hv_is_vm_id(vm->vm_id))
 		return err_set(err, ERR_PARAMETER, "vm_id: not an id");
 	if (!hv_is_checksum(vm->checksum))
-		return err_set(err, ERR_PARAMETER,
-		    "checksum: not 64 hexadecimal digits");
+		return err_set(
+		    err, ERR_PARAMETER, "checksum: not 64 hexadecimal digits");
 	if (!hv_is_hostname(vm->hostname))
 		return err_set(err, ERR_PARAMETER,
 		    "hostname: not letters, digits and '-', at most 63");
@@ -104,9 +97,10 @@ static bool
 is_plain_path(const char *s)
 {
 	return s[0] == '/' &&
-	    s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			"0123456789/_.+-")] == '\0' &&
-	    strstr(s, "/../") == NULL && !str_ends(s, "/..");
+	       s[strspn(s,
+		   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		   "0123456789/_.+-")] == '\0' &&
+	       strstr(s, "/../") == NULL && !str_ends(s, "/..");
 }
 
 int

@@ -27,7 +27,7 @@ struct hv_node {
 	const char *bridge;
 	const char *gateway;
 	int32_t prefix;
-	const char *dns; /* "9.9.9.9 1.1.1.1", "" */
+	const char *dns;      /* "9.9.9.9 1.1.1.1", "" */
 	bool limits_optional; /* start also without cgroup controllers */
 };
 
@@ -85,8 +85,8 @@ struct hv_ops {
 	    struct err *err);
 	/* Removes all that is left on the node but disks; words for what it
 	 * removed go to the JSON array. */
-	int (*clean)(const struct hv_node *node, int64_t vm_id,
-	    json_t *removed, struct err *err);
+	int (*clean)(const struct hv_node *node, int64_t vm_id, json_t *removed,
+	    struct err *err);
 	/* Appends every id of which something is here to the JSON array; ids
 	 * may come more than once. */
 	int (*list)(const struct hv_node *node, json_t *ids, struct err *err);

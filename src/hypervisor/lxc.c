@@ -65,8 +65,8 @@ open_container(
 	if ((r = fs_mkdirs(op->lxcpath, 0711, err)) < 0)
 		return r;
 	if ((c = lxc_container_new(op->name, op->lxcpath)) == NULL)
-		return err_set(
-		    err, ERR_SYSTEM, "liblxc can't open container %s", op->name);
+		return err_set(err, ERR_SYSTEM,
+		    "liblxc can't open container %s", op->name);
 	*ret = c;
 	return 0;
 }
@@ -95,14 +95,13 @@ start_failure(const struct lxc_op *op, struct err *err)
 		p = end + 3;
 	return err_set(err,
 	    strstr(p, "No space left on device") != NULL ? ERR_NO_SPACE
-							  : ERR_VM_START,
+							 : ERR_VM_START,
 	    "its container didn't start: %s",
 	    str_escape(shown, sizeof(shown), p, strlen(p)));
 }
 
 static int
-write_record(
-    const struct lxc_op *op, const struct hv_run *run, struct err *err)
+write_record(const struct lxc_op *op, const struct hv_run *run, struct err *err)
 {
 	_cleanup_(json_decrefp)
 	json_t *record = json_pack("{sI sI si sI ss ss si}", "vm_id",
@@ -138,9 +137,9 @@ read_record(const struct lxc_op *op, struct hv_run *run)
 	run->start_time =
 	    (unsigned long long)json_get_int(record, "start_time", 0);
 	return run->pid > 0 && run->start_time > 0 &&
-		proc_start_time(run->pid) == run->start_time
-	    ? 0
-	    : -1;
+		       proc_start_time(run->pid) == run->start_time
+		   ? 0
+		   : -1;
 }
 
 /* pidfd first, then the check that it is still that process. */
@@ -193,8 +192,7 @@ set_sysctl(const char *path, const char *value, struct err *err)
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 || write(fd, value, (size_t)len) != len)
-		return err_errno(
-		    err, ERR_VM_START, errno, "set its %s", path);
+		return err_errno(err, ERR_VM_START, errno, "set its %s", path);
 	return 0;
 }
 
@@ -211,13 +209,13 @@ set_sysctls(const struct lxc_op *op, const struct hv_run *run, struct err *err)
 	if ((r = set_sysctl(path, "1", err)) < 0)
 		return r;
 	if (setns(run->pidfd, CLONE_NEWNET) < 0)
-		return err_errno(err, ERR_VM_START, errno,
-		    "enter its network namespace");
+		return err_errno(
+		    err, ERR_VM_START, errno, "enter its network namespace");
 	/* In the ids of who writes it. */
-	snprintf(range, sizeof(range), "%u %u", base,
-	    base + STORAGE_ID_COUNT - 1);
-	if ((r = set_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1",
-		 err)) < 0)
+	snprintf(
+	    range, sizeof(range), "%u %u", base, base + STORAGE_ID_COUNT - 1);
+	if ((r = set_sysctl(
+		 "/proc/sys/net/ipv6/conf/all/disable_ipv6", "1", err)) < 0)
 		return r;
 	return set_sysctl("/proc/sys/net/ipv4/ping_group_range", range, err);
 }
@@ -283,8 +281,7 @@ lxc_start(const struct hv_node *node, const struct hv_vm *vm,
 	lxc_op_done(&op);
 	if (r < 0) {
 		closep(&run.pidfd);
-		return err_wrap(
-		    err, r, "start VM %lld", (long long)vm->vm_id);
+		return err_wrap(err, r, "start VM %lld", (long long)vm->vm_id);
 	}
 	*ret = run;
 	return 0;
@@ -303,8 +300,8 @@ lxc_adopt(const struct hv_node *node, int64_t vm_id, struct hv_run *ret,
 		return r;
 	/* The monitor too: without it the container is about to end. */
 	alive = cgroup_populated(&op.cg, CGROUP_CT, vm_id) &&
-	    cgroup_populated(&op.cg, CGROUP_MON, vm_id) &&
-	    read_record(&op, &run) == 0 && open_pid(&run) == 0;
+		cgroup_populated(&op.cg, CGROUP_MON, vm_id) &&
+		read_record(&op, &run) == 0 && open_pid(&run) == 0;
 	lxc_op_done(&op);
 	if (!alive)
 		return err_set(err, ERR_NOT_FOUND,
@@ -336,25 +333,22 @@ stop_op(struct lxc_op *op, int grace_ms, struct err *err)
 	if (read_record(op, &run) == 0 && open_pid(&run) == 0) {
 		/* liblxc's shutdown is this signal, too; lxc.signal.halt is
 		 * known to the monitor only. */
-		if (grace_ms > 0 &&
-		    syscall(SYS_pidfd_send_signal, run.pidfd, SIGTERM, NULL,
-			0) == 0)
+		if (grace_ms > 0 && syscall(SYS_pidfd_send_signal, run.pidfd,
+					SIGTERM, NULL, 0) == 0)
 			wait_end(run.pidfd, grace_ms);
 		closep(&run.pidfd);
 	}
 	if (cgroup_populated(&op->cg, CGROUP_CT, op->vm_id))
 		cgroup_kill(&op->cg, CGROUP_CT, op->vm_id, NULL);
 	/* The monitor takes the link and the cgroups down by itself. */
-	if (cgroup_wait_empty(
-		&op->cg, CGROUP_CT, op->vm_id, GONE_WAIT_MS))
-		cgroup_wait_empty(
-		    &op->cg, CGROUP_MON, op->vm_id, GONE_WAIT_MS);
+	if (cgroup_wait_empty(&op->cg, CGROUP_CT, op->vm_id, GONE_WAIT_MS))
+		cgroup_wait_empty(&op->cg, CGROUP_MON, op->vm_id, GONE_WAIT_MS);
 	return lxc_kill_all(op, err);
 }
 
 static int
-lxc_stop(const struct hv_node *node, int64_t vm_id, int grace_ms,
-    struct err *err)
+lxc_stop(
+    const struct hv_node *node, int64_t vm_id, int grace_ms, struct err *err)
 {
 	struct lxc_op op;
 	int r;

@@ -63,8 +63,8 @@ remove_groups(const struct lxc_op *op, json_t *removed, struct err *err)
 	int r = 0;
 
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
-		int s = cgroup_remove(&op->cg, parts[i], op->vm_id, &did,
-		    r == 0 ? err : NULL);
+		int s = cgroup_remove(
+		    &op->cg, parts[i], op->vm_id, &did, r == 0 ? err : NULL);
 
 		r = r == 0 ? s : r;
 		any = any || did;
@@ -78,8 +78,7 @@ static void
 remove_lock(const struct lxc_op *op)
 {
 	_cleanup_(freep)
-	char *path =
-	    xasprintf("/run/lxc/lock/%s/.%s", op->lxcpath, op->name);
+	char *path = xasprintf("/run/lxc/lock/%s/.%s", op->lxcpath, op->name);
 	_cleanup_(freep)
 	char *dir = xasprintf("%s/%s", op->lxcpath, op->name);
 
@@ -88,8 +87,8 @@ remove_lock(const struct lxc_op *op)
 }
 
 int
-lxc_clean(const struct hv_node *node, int64_t vm_id, json_t *removed,
-    struct err *err)
+lxc_clean(
+    const struct hv_node *node, int64_t vm_id, json_t *removed, struct err *err)
 {
 	struct lxc_op op;
 	bool did, alive;
@@ -98,8 +97,8 @@ lxc_clean(const struct hv_node *node, int64_t vm_id, json_t *removed,
 	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
 		return r;
 	alive = cgroup_populated(&op.cg, CGROUP_CT, vm_id) ||
-	    cgroup_populated(&op.cg, CGROUP_MON, vm_id) ||
-	    cgroup_populated(&op.cg, CGROUP_OP, vm_id);
+		cgroup_populated(&op.cg, CGROUP_MON, vm_id) ||
+		cgroup_populated(&op.cg, CGROUP_OP, vm_id);
 	if ((r = lxc_kill_all(&op, err)) < 0)
 		goto out;
 	note(removed, alive, "processes");
@@ -121,8 +120,7 @@ lxc_clean(const struct hv_node *node, int64_t vm_id, json_t *removed,
 		remove_lock(&op);
 out:
 	lxc_op_done(&op);
-	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id)
-		     : 0;
+	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id) : 0;
 }
 
 static void

@@ -28,8 +28,8 @@ lxc_config_item(struct lxc_container *c, struct err *err, const char *key,
 	va_end(ap);
 	if (n < 0 || (size_t)n >= sizeof(value) ||
 	    !c->set_config_item(c, key, value))
-		return err_set(err, ERR_VM_START,
-		    "liblxc refuses %s = %.100s", key, value);
+		return err_set(err, ERR_VM_START, "liblxc refuses %s = %.100s",
+		    key, value);
 	return 0;
 }
 
@@ -46,8 +46,8 @@ set_items(struct lxc_container *c, const struct item *items, size_t n,
 	int r;
 
 	for (i = 0; i < n; i++)
-		if ((r = lxc_config_item(c, err, items[i].key, "%s",
-			 items[i].value)) < 0)
+		if ((r = lxc_config_item(
+			 c, err, items[i].key, "%s", items[i].value)) < 0)
 			return r;
 	return 0;
 }
@@ -87,8 +87,8 @@ set_mounts(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 {
 	int r;
 
-	if ((r = lxc_config_item(c, err, "lxc.rootfs.path", "dir:%s/root",
-		 op->mnt)) < 0 ||
+	if ((r = lxc_config_item(
+		 c, err, "lxc.rootfs.path", "dir:%s/root", op->mnt)) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.mount.entry",
 		 "%s/chan run/qvd none bind,create=dir", op->mnt)) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.mount.entry",
@@ -122,10 +122,10 @@ set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 		 c, err, "lxc.net.0.link", "%s", node->bridge)) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.name", "eth0")) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.net.0.hwaddr", "%s", mac)) < 0 ||
-	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address",
-		 "%s/%d %s", op->vm->address, node->prefix, broadcast)) < 0 ||
-	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.gateway", "%s",
-		 node->gateway)) < 0)
+	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address", "%s/%d %s",
+		 op->vm->address, node->prefix, broadcast)) < 0 ||
+	    (r = lxc_config_item(
+		 c, err, "lxc.net.0.ipv4.gateway", "%s", node->gateway)) < 0)
 		return r;
 	return lxc_config_item(c, err, "lxc.net.0.flags", "up");
 }
@@ -139,13 +139,12 @@ set_cgroups(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 	char *ct = cgroup_name(&op->cg, CGROUP_CT, op->vm_id);
 	int r;
 
-	if ((r = lxc_config_item(
-		 c, err, "lxc.cgroup.dir.monitor", "%s", mon)) < 0 ||
+	if ((r = lxc_config_item(c, err, "lxc.cgroup.dir.monitor", "%s", mon)) <
+		0 ||
 	    (r = lxc_config_item(c, err, "lxc.cgroup.dir.monitor.pivot",
 		 "%s/pivot", op->cg.top)) < 0)
 		return r;
-	return lxc_config_item(
-	    c, err, "lxc.cgroup.dir.container", "%s", ct);
+	return lxc_config_item(c, err, "lxc.cgroup.dir.container", "%s", ct);
 }
 
 static int
@@ -160,8 +159,8 @@ set_logs(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 	    (r = lxc_config_item(c, err, "lxc.console.size", "128KB")) < 0 ||
 	    (r = lxc_config_item(c, err, "lxc.console.rotate", "1")) < 0)
 		return r;
-	return lxc_config_item(c, err, "lxc.console.logfile",
-	    "%s/console.log", op->vm_dir);
+	return lxc_config_item(
+	    c, err, "lxc.console.logfile", "%s/console.log", op->vm_dir);
 }
 
 int
@@ -178,15 +177,13 @@ lxc_config_set(
 			return r;
 	if ((r = lxc_config_item(
 		 c, err, "lxc.uts.name", "%s", op->vm->hostname)) < 0 ||
-	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) <
-		0 ||
+	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) < 0 ||
 	    (r = set_mounts(op, c, err)) < 0 ||
 	    (r = set_network(op, c, err)) < 0 ||
-	    (r = set_cgroups(op, c, err)) < 0 ||
-	    (r = set_logs(op, c, err)) < 0)
+	    (r = set_cgroups(op, c, err)) < 0 || (r = set_logs(op, c, err)) < 0)
 		return r;
-	if ((r = lxc_config_item(c, err, "lxc.seccomp.profile", "%s/seccomp",
-		 op->mnt)) < 0)
+	if ((r = lxc_config_item(
+		 c, err, "lxc.seccomp.profile", "%s/seccomp", op->mnt)) < 0)
 		return r;
 	return lxc_limits_config(op, c, err);
 }

@@ -14,12 +14,18 @@
 #include "base/str.h"
 #include "hypervisor/lxc_priv.h"
 
-#define MB	   (1024LL * 1024)
+#define MB         (1024LL * 1024)
 #define PERIOD_US  100000 /* of the CPU quota: the kernel's default */
 #define US_PERCENT (PERIOD_US / 100)
 
-enum limit_id { LIMIT_MEMORY, LIMIT_SWAP, LIMIT_QUOTA, LIMIT_WEIGHT,
-	LIMIT_PIDS, LIMIT_COUNT_ };
+enum limit_id {
+	LIMIT_MEMORY,
+	LIMIT_SWAP,
+	LIMIT_QUOTA,
+	LIMIT_WEIGHT,
+	LIMIT_PIDS,
+	LIMIT_COUNT_
+};
 
 /* In this order: v1 refuses memory and swap below memory alone. */
 static const struct limit {
@@ -47,14 +53,14 @@ wanted(const struct hv_vm *vm, enum limit_id id, bool v2)
 		return (v2 ? 0 : vm->memory_mb * MB) + vm->swap_mb * MB;
 	case LIMIT_QUOTA:
 		return vm->cpu_percent > 0
-		    ? (int64_t)vm->cpu_percent * US_PERCENT
-		    : -1;
+			   ? (int64_t)vm->cpu_percent * US_PERCENT
+			   : -1;
 	case LIMIT_WEIGHT: /* 100 is the default, in v1 1024 */
 		if (v2)
 			return vm->cpu_weight;
 		return vm->cpu_weight * 1024LL / 100 < 2
-		    ? 2
-		    : vm->cpu_weight * 1024LL / 100;
+			   ? 2
+			   : vm->cpu_weight * 1024LL / 100;
 	case LIMIT_PIDS:
 		return vm->pids_max;
 	case LIMIT_COUNT_:
@@ -68,8 +74,7 @@ wanted(const struct hv_vm *vm, enum limit_id id, bool v2)
 static bool
 swap_is_counted(const struct lxc_op *op)
 {
-	const struct cgroup_root *root =
-	    cgroup_controller(&op->cg, "memory");
+	const struct cgroup_root *root = cgroup_controller(&op->cg, "memory");
 	_cleanup_(freep)
 	char *path = NULL;
 
@@ -141,7 +146,8 @@ lxc_limits_config(
 
 /* False: nobody controls it, or no such file. */
 static bool
-read_limit(const struct lxc_op *op, enum limit_id id, int64_t *ret, bool *ret_v2)
+read_limit(
+    const struct lxc_op *op, enum limit_id id, int64_t *ret, bool *ret_v2)
 {
 	const struct limit *l = &limits[id];
 	const struct cgroup_root *root =
@@ -169,16 +175,14 @@ read_or_none(const struct lxc_op *op, enum limit_id id, bool *ret_v2)
 }
 
 int
-lxc_limits_read(
-    const struct lxc_op *op, struct hv_limits *ret, struct err *err)
+lxc_limits_read(const struct lxc_op *op, struct hv_limits *ret, struct err *err)
 {
 	bool v2 = false;
 	int64_t v;
 
 	if (!cgroup_exists(&op->cg, CGROUP_CT, op->vm_id))
 		return err_set(err, ERR_NOT_FOUND,
-		    "VM %lld isn't running on this node",
-		    (long long)op->vm_id);
+		    "VM %lld isn't running on this node", (long long)op->vm_id);
 	v = read_or_none(op, LIMIT_MEMORY, &v2);
 	ret->memory_mb = v < 0 ? -1 : v / MB;
 	v = read_or_none(op, LIMIT_SWAP, &v2);

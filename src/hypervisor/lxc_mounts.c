@@ -119,8 +119,8 @@ mount_channel(const struct lxc_op *op, uid_t base, struct err *err)
 	snprintf(options, sizeof(options), CHANNEL_OPTIONS ",uid=%u,gid=%u",
 	    (unsigned)base, (unsigned)base);
 	if (mkdir(dir, 0755) < 0 ||
-	    mount("qvd-channel", dir, "tmpfs",
-		MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+	    mount("qvd-channel", dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		options) < 0)
 		return err_errno(
 		    err, ERR_SYSTEM, errno, "mount the channel's directory");
 	return 0;
@@ -138,16 +138,14 @@ mount_agent(const struct lxc_op *op, struct err *err)
 
 	if (access(program, X_OK) < 0)
 		return err_errno(err, ERR_CONFIG, errno,
-		    "the desktop's agent '%s' (see [paths] programs)",
-		    program);
+		    "the desktop's agent '%s' (see [paths] programs)", program);
 	if ((r = write_file(op, "vma", "", err)) < 0)
 		return r;
 	if (mount(program, target, NULL, MS_BIND, NULL) < 0 ||
 	    mount(NULL, target, NULL,
 		MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
 		NULL) < 0)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "mount '%s'", program);
+		return err_errno(err, ERR_SYSTEM, errno, "mount '%s'", program);
 	return 0;
 }
 
@@ -200,8 +198,8 @@ lxc_mounts_make(const struct lxc_op *op, struct err *err)
  * given its pid to another process.
  */
 int
-hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir,
-    int64_t vm_id, int *ret_fd, struct err *err)
+hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
+    int *ret_fd, struct err *err)
 {
 	struct open_how how = {
 		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
@@ -222,8 +220,7 @@ hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir,
 	if (pid > 0)
 		root = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root >= 0)
-		fd = (int)syscall(
-		    SYS_openat2, root, path, &how, sizeof(how));
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
 	    fstat(fd, &st) < 0 || st.st_uid < STORAGE_ID_BASE)
 		return err_set(err, ERR_NOT_FOUND,

@@ -35,8 +35,8 @@ write_freep(struct archive **a)
 }
 
 int
-image_archive_err(struct err *err, struct archive *a, const char *what,
-    const char *name)
+image_archive_err(
+    struct err *err, struct archive *a, const char *what, const char *name)
 {
 	char shown[256];
 	const char *why = archive_error_string(a);
@@ -84,12 +84,12 @@ is_in_place(const struct image_count *count)
 	struct stat st;
 
 	return stat(".", &st) == 0 && st.st_dev == count->dev &&
-	    st.st_ino == count->ino;
+	       st.st_ino == count->ino;
 }
 
 int
-image_writer_prepare(struct archive_entry *entry, struct image_count *count,
-    struct err *err)
+image_writer_prepare(
+    struct archive_entry *entry, struct image_count *count, struct err *err)
 {
 	const char *name = archive_entry_pathname(entry);
 	const char *link = archive_entry_hardlink(entry);
@@ -100,11 +100,11 @@ image_writer_prepare(struct archive_entry *entry, struct image_count *count,
 		return err_set(err, ERR_INTERNAL,
 		    "unpacking left its directory; nothing more is written");
 	if (name == NULL)
-		return err_set(err, ERR_IMAGE,
-		    "it has an entry without a readable name");
+		return err_set(
+		    err, ERR_IMAGE, "it has an entry without a readable name");
 	if (++count->entries > IMAGE_ENTRIES_MAX)
-		return err_set(err, ERR_TOO_LARGE,
-		    "it has more than %d files", IMAGE_ENTRIES_MAX);
+		return err_set(err, ERR_TOO_LARGE, "it has more than %d files",
+		    IMAGE_ENTRIES_MAX);
 	if ((safe = safe_name(name)) == NULL)
 		return refuse(err, name);
 	if (link != NULL && safe_name(link) == NULL)
@@ -138,9 +138,8 @@ copy_data(struct archive *in, struct archive *out, struct image_count *count)
 	int r;
 
 	while ((r = archive_read_data_block(in, &data, &n, &offset)) ==
-	    ARCHIVE_OK) {
-		if (archive_write_data_block(out, data, n, offset) <
-		    ARCHIVE_OK)
+	       ARCHIVE_OK) {
+		if (archive_write_data_block(out, data, n, offset) < ARCHIVE_OK)
 			return -1;
 		count->bytes += n;
 	}
@@ -175,15 +174,15 @@ unpack_all(struct archive *in, struct archive *out, const char *source,
 	int r, s;
 
 	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK ||
-	    r == ARCHIVE_WARN) {
+	       r == ARCHIVE_WARN) {
 		if ((s = image_writer_prepare(entry, count, err)) < 0 ||
 		    (s > 0 &&
 			(s = unpack_entry(in, out, entry, count, err)) < 0))
 			return s;
 		image_progress(count,
-		    size > 0 ? (double)archive_filter_bytes(in, -1) /
-			    (double)size
-			     : 0,
+		    size > 0
+			? (double)archive_filter_bytes(in, -1) / (double)size
+			: 0,
 		    "unpacking");
 	}
 	if (r != ARCHIVE_EOF)
@@ -198,18 +197,17 @@ image_writer_new(void)
 {
 	struct archive *out = archive_write_disk_new();
 
-	archive_write_disk_set_options(out,
-	    ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM |
-		ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
-		ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-		ARCHIVE_EXTRACT_SECURE_SYMLINKS |
-		ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
+	archive_write_disk_set_options(
+	    out, ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM |
+		     ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
+		     ARCHIVE_EXTRACT_SECURE_NODOTDOT |
+		     ARCHIVE_EXTRACT_SECURE_SYMLINKS |
+		     ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);
 	return out;
 }
 
 int
-image_writer_enter(
-    const char *dir, struct image_count *count, struct err *err)
+image_writer_enter(const char *dir, struct image_count *count, struct err *err)
 {
 	struct stat st;
 
@@ -223,9 +221,8 @@ image_writer_enter(
 int
 image_writer_leave(struct err *err)
 {
-	return chdir("/") < 0
-	    ? err_errno(err, ERR_SYSTEM, errno, "go to /")
-	    : 0;
+	return chdir("/") < 0 ? err_errno(err, ERR_SYSTEM, errno, "go to /")
+			      : 0;
 }
 
 int

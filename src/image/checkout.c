@@ -26,8 +26,7 @@ has_commit(OstreeRepo *repo, const char *checksum, struct err *err)
 	GVariant *commit = NULL;
 	GError *error = NULL;
 
-	if (!ostree_repo_load_commit(
-		repo, checksum, &commit, &state, &error))
+	if (!ostree_repo_load_commit(repo, checksum, &commit, &state, &error))
 		return image_gerr(err, ERR_IMAGE, error,
 		    "image %.12s is not in this node's store", checksum);
 	g_variant_unref(commit);
@@ -39,8 +38,8 @@ has_commit(OstreeRepo *repo, const char *checksum, struct err *err)
 }
 
 static int
-checkout_to(OstreeRepo *repo, const char *checksum, const char *path,
-    struct err *err)
+checkout_to(
+    OstreeRepo *repo, const char *checksum, const char *path, struct err *err)
 {
 	OstreeRepoCheckoutAtOptions options = {
 		.mode = OSTREE_REPO_CHECKOUT_MODE_NONE,
@@ -133,8 +132,8 @@ verify_objects(OstreeRepo *repo, const char *checksum, struct err *err)
 
 /* The checkout has the commit's files with the commit's content. */
 static int
-verify_tree(OstreeRepo *repo, const char *path, const char *checksum,
-    struct err *err)
+verify_tree(
+    OstreeRepo *repo, const char *path, const char *checksum, struct err *err)
 {
 	GPtrArray *modified = g_ptr_array_new_with_free_func(
 	    (GDestroyNotify)ostree_diff_item_unref);
@@ -151,8 +150,7 @@ verify_tree(OstreeRepo *repo, const char *path, const char *checksum,
 		repo, checksum, &root, NULL, NULL, &error) ||
 	    !ostree_diff_dirs(OSTREE_DIFF_FLAGS_NONE, root, dir, modified,
 		removed, added, NULL, &error))
-		r = image_gerr(
-		    err, ERR_IMAGE, error, "compare %s", path);
+		r = image_gerr(err, ERR_IMAGE, error, "compare %s", path);
 	else if (modified->len + removed->len + added->len > 0)
 		r = err_set(err, ERR_IMAGE,
 		    "the checkout of image %.12s was changed: %u files "

@@ -20,7 +20,7 @@
 #include "base/str.h"
 #include "image/image_priv.h"
 
-#define BLOCK	   (256 * 1024)
+#define BLOCK      (256 * 1024)
 #define XATTRS_MAX (64 * 1024)
 
 struct copy {
@@ -53,8 +53,7 @@ closedirp(DIR **d)
 static int
 read_failed(const struct copy *c, const char *name, struct err *err)
 {
-	return err_errno(
-	    err, ERR_SYSTEM, errno, "read %s/%s", c->source, name);
+	return err_errno(err, ERR_SYSTEM, errno, "read %s/%s", c->source, name);
 }
 
 /* Those that overlayfs keeps for itself mean nothing in an image. */
@@ -116,16 +115,15 @@ write_entry(const struct copy *c, int dir, const char *base, int fd,
 		return r;
 	if (archive_write_header(c->out, entry) < ARCHIVE_WARN)
 		return image_archive_err(err, c->out, "copy", name);
-	if (S_ISREG(st->st_mode) &&
-	    (r = copy_content(c, fd, name, err)) < 0)
+	if (S_ISREG(st->st_mode) && (r = copy_content(c, fd, name, err)) < 0)
 		return r;
 	if (archive_write_finish_entry(c->out) < ARCHIVE_WARN)
 		return image_archive_err(err, c->out, "copy", name);
 	return 1;
 }
 
-static int copy_dir(const struct copy *c, int fd, const char *name, int depth,
-    struct err *err);
+static int copy_dir(
+    const struct copy *c, int fd, const char *name, int depth, struct err *err);
 
 static int
 copy_one(const struct copy *c, int dir, const char *base, const char *name,
@@ -139,8 +137,8 @@ copy_one(const struct copy *c, int dir, const char *base, const char *name,
 	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return read_failed(c, name, err);
 	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
-		fd = openat(dir, base,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		fd = openat(
+		    dir, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			return read_failed(c, name, err);
 	}
@@ -155,8 +153,8 @@ copy_one(const struct copy *c, int dir, const char *base, const char *name,
 }
 
 static int
-copy_dir(const struct copy *c, int fd, const char *name, int depth,
-    struct err *err)
+copy_dir(
+    const struct copy *c, int fd, const char *name, int depth, struct err *err)
 {
 	_cleanup_(closedirp)
 	DIR *dir = NULL;

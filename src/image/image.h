@@ -18,7 +18,7 @@
 
 #define IMAGE_CHECKSUM_LEN 64
 #define IMAGE_ENTRIES_MAX  5000000 /* files of one image */
-#define IMAGE_DEPTH_MAX	   128	   /* directories below each other */
+#define IMAGE_DEPTH_MAX    128     /* directories below each other */
 
 struct image_import {
 	const char *data_dir;
@@ -40,8 +40,7 @@ int image_import(const struct image_import *import,
     struct err *err);
 /* trees/<checksum> exists afterwards, complete. ERR_IMAGE if the repository
  * doesn't have the commit. */
-int image_checkout(
-    const char *data_dir, const char *checksum, struct err *err);
+int image_checkout(const char *data_dir, const char *checksum, struct err *err);
 /* Reads every object of the commit, and the checkout if there is one, and
  * compares with the checksums. */
 int image_verify(const char *data_dir, const char *checksum, struct err *err);

@@ -56,8 +56,7 @@ commit_metadata(const struct image_import *import)
 		g_variant_dict_insert(&dict, OSTREE_COMMIT_META_KEY_VERSION,
 		    "s", import->version);
 	if (import->author[0] != '\0')
-		g_variant_dict_insert(
-		    &dict, "qvd.author", "s", import->author);
+		g_variant_dict_insert(&dict, "qvd.author", "s", import->author);
 	g_variant_dict_insert(
 	    &dict, "qvd.image-id", "x", (gint64)import->image_id);
 	return g_variant_ref_sink(g_variant_dict_end(&dict));
@@ -90,8 +89,7 @@ write_commit(OstreeRepo *repo, const struct image_import *import, GFile *root,
     char **ret_checksum, struct err *err)
 {
 	_cleanup_(freep)
-	char *ref =
-	    xasprintf("image/%lld", (long long)import->image_id);
+	char *ref = xasprintf("image/%lld", (long long)import->image_id);
 	GVariant *metadata = commit_metadata(import);
 	const char *message = import->message;
 	const char *nl = strchr(message, '\n');
@@ -124,16 +122,15 @@ commit_dir(OstreeRepo *repo, const char *dir, struct image_count *count,
 		return image_gerr(
 		    err, ERR_SYSTEM, error, "begin a transaction");
 	if ((r = write_tree(repo, dir, count, &root, err)) < 0 ||
-	    (r = write_commit(
-		 repo, count->import, root, ret_checksum, err)) < 0) {
+	    (r = write_commit(repo, count->import, root, ret_checksum, err)) <
+		0) {
 		ostree_repo_abort_transaction(repo, NULL, NULL);
 		return r;
 	}
 	count->from = count->to = 97;
 	image_progress(count, 1, "writing to disk");
 	if (!ostree_repo_commit_transaction(repo, NULL, NULL, &error)) {
-		r = image_gerr(
-		    err, ERR_SYSTEM, error, "end the transaction");
+		r = image_gerr(err, ERR_SYSTEM, error, "end the transaction");
 		ostree_repo_abort_transaction(repo, NULL, NULL);
 		return r;
 	}
@@ -145,8 +142,7 @@ static uint64_t n_counted; /* nftw() has no argument for its callback */
 static int
 count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	return ++n_counted > IMAGE_ENTRIES_MAX ||
-	    ftw->level > IMAGE_DEPTH_MAX;
+	return ++n_counted > IMAGE_ENTRIES_MAX || ftw->level > IMAGE_DEPTH_MAX;
 }
 
 /* How many files there are, for the percents; refuses what is too much. */
@@ -197,8 +193,7 @@ import_source(OstreeRepo *repo, bool is_dir, struct image_count *count,
 	struct image_tmp tmp;
 	int r = 0;
 
-	if (is_dir &&
-	    (r = count_dir(import->source, &count->total, err)) < 0)
+	if (is_dir && (r = count_dir(import->source, &count->total, err)) < 0)
 		return r;
 	if ((r = image_tmp_open(
 		 import->data_dir, "import", true, true, &tmp, err)) < 0)
@@ -229,8 +224,8 @@ image_import(const struct image_import *import,
 	int r;
 
 	if (stat(import->source, &st) < 0)
-		return err_errno(err, ERR_NOT_FOUND, errno,
-		    "import '%s'", import->source);
+		return err_errno(
+		    err, ERR_NOT_FOUND, errno, "import '%s'", import->source);
 	if ((r = image_repo_open(import->data_dir, &repo, err)) < 0)
 		return r;
 	image_progress(&count, 0, "reading");

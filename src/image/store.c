@@ -15,8 +15,8 @@
 #include "image/image_priv.h"
 
 int
-image_gerr(struct err *err, enum err_code code, GError *error,
-    const char *fmt, ...)
+image_gerr(
+    struct err *err, enum err_code code, GError *error, const char *fmt, ...)
 {
 	char what[256];
 	va_list ap;
@@ -139,8 +139,7 @@ image_tidy(const char *data_dir, struct err *err)
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct image_tmp tmp;
 
-		r = image_tmp_open(
-		    data_dir, kinds[i], false, false, &tmp, err);
+		r = image_tmp_open(data_dir, kinds[i], false, false, &tmp, err);
 		if (r == 0)
 			image_tmp_done(&tmp);
 		else if (r != -(int)ERR_CONFLICT)
@@ -153,7 +152,7 @@ void
 image_progress(struct image_count *count, double part, const char *text)
 {
 	int percent = count->from +
-	    (int)((count->to - count->from) * (part > 1 ? 1 : part));
+		      (int)((count->to - count->from) * (part > 1 ? 1 : part));
 
 	if (percent <= count->percent)
 		return;

@@ -17,8 +17,8 @@ static int
 home_directory_mount(const struct storage_vm *vm, struct err *err)
 {
 	_cleanup_(freep)
-	char *volume = xasprintf(
-	    "%s/homes/%lld", vm->data_dir, (long long)vm->vm_id);
+	char *volume =
+	    xasprintf("%s/homes/%lld", vm->data_dir, (long long)vm->vm_id);
 	_cleanup_(freep)
 	char *home = xasprintf("%s/home", vm->mnt_dir);
 	int r;

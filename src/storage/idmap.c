@@ -75,8 +75,7 @@ storage_userns(uid_t id_base, int *ret_fd, struct err *err)
 	}
 	if (fd < 0)
 		return err_errno(err, ERR_SYSTEM, errnum,
-		    "make a user namespace for ids from %u",
-		    (unsigned)id_base);
+		    "make a user namespace for ids from %u", (unsigned)id_base);
 	*ret_fd = fd;
 	return 0;
 }
@@ -92,8 +91,7 @@ storage_mount_idmapped(const char *source, const char *target, int userns_fd,
 		.userns_fd = (uint64_t)userns_fd,
 	};
 
-	tree = open_tree(
-	    AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "open '%s'", source);
 	if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
@@ -101,10 +99,8 @@ storage_mount_idmapped(const char *source, const char *target, int userns_fd,
 		    "map the ids of '%s' (its file system must support "
 		    "idmapped mounts: ext4, XFS, btrfs)",
 		    source);
-	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) <
-	    0)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "mount '%s'", source);
+	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "mount '%s'", source);
 	return 0;
 }
 

@@ -19,8 +19,8 @@
 #include "storage/storage.h"
 
 static int
-make_dir(const char *dir, const char *name, mode_t mode, char **ret,
-    struct err *err)
+make_dir(
+    const char *dir, const char *name, mode_t mode, char **ret, struct err *err)
 {
 	char *path = xasprintf("%s/%s", dir, name);
 
@@ -128,8 +128,8 @@ overlay_clean(
     const char *data_dir, int64_t vm_id, bool *ret_removed, struct err *err)
 {
 	_cleanup_(freep)
-	char *dir = xasprintf(
-	    "%s/vms/%lld/volatile", data_dir, (long long)vm_id);
+	char *dir =
+	    xasprintf("%s/vms/%lld/volatile", data_dir, (long long)vm_id);
 
 	*ret_removed = fs_exists(dir);
 	return *ret_removed ? fs_remove_tree(dir, err) : 0;

@@ -18,8 +18,8 @@
 
 #include "base/err.h"
 
-#define STORAGE_ID_BASE	 100000 /* of slot 0 */
-#define STORAGE_ID_COUNT 65536	/* ids a slot */
+#define STORAGE_ID_BASE  100000 /* of slot 0 */
+#define STORAGE_ID_COUNT 65536  /* ids a slot */
 #define STORAGE_SLOT_MAX 999
 
 /* First host id of a tenant's slot. */
@@ -31,13 +31,13 @@ storage_id_base(int slot)
 
 struct storage_vm {
 	const char *data_dir;
-	const char *mnt_dir;  /* exists, private to us */
+	const char *mnt_dir; /* exists, private to us */
 	int64_t vm_id;
 	const char *checksum; /* of the image's commit */
 	bool is_volatile;     /* changes to the root are forgotten */
 	uid_t id_base;
-	int home_mb;	      /* 0: no quota */
-	int userns_fd;	      /* maps 0.. to id_base.. (storage_userns) */
+	int home_mb;   /* 0: no quota */
+	int userns_fd; /* maps 0.. to id_base.. (storage_userns) */
 };
 
 struct storage_root_ops {

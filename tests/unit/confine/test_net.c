@@ -13,8 +13,8 @@ parses_the_network(void **state)
 {
 	struct confine_net net;
 
-	assert_ok(confine_net_parse("qvdnet0", "10.88.0.1/16",
-	    "9.9.9.9, 1.1.1.1", true, &net, &err));
+	assert_ok(confine_net_parse(
+	    "qvdnet0", "10.88.0.1/16", "9.9.9.9, 1.1.1.1", true, &net, &err));
 	assert_string_equal(net.gateway, "10.88.0.1");
 	assert_int_equal(net.prefix, 16);
 	assert_int_equal(net.n_dns, 2);
@@ -46,15 +46,15 @@ refuses_what_is_no_network(void **state)
 			       false, &net, &err),
 		    PARAMETER, "bridge");
 	for (i = 0; i < ARRAY_SIZE(gateways); i++)
-		assert_err(confine_net_parse("br0", gateways[i], "", false,
-			       &net, &err),
+		assert_err(confine_net_parse(
+			       "br0", gateways[i], "", false, &net, &err),
 		    PARAMETER, "gateway");
-	assert_err(confine_net_parse("br0", "10.0.0.1/16", "1.1.1.1 }", false,
-		       &net, &err),
+	assert_err(confine_net_parse(
+		       "br0", "10.0.0.1/16", "1.1.1.1 }", false, &net, &err),
 	    PARAMETER, "DNS");
-	assert_err(confine_net_parse("br0", "10.0.0.1/16",
-		       "1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1", false, &net,
-		       &err),
+	assert_err(
+	    confine_net_parse("br0", "10.0.0.1/16",
+		"1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1", false, &net, &err),
 	    PARAMETER, "DNS");
 }
 
@@ -85,8 +85,8 @@ writes_the_ruleset(void **state)
 	_cleanup_(freep)
 	char *nat = NULL;
 
-	assert_ok(confine_net_parse(
-	    "br0", "10.0.0.1/16", "", false, &net, &err));
+	assert_ok(
+	    confine_net_parse("br0", "10.0.0.1/16", "", false, &net, &err));
 	plain = ruleset_text(&net);
 	assert_null(strstr(plain, "masquerade"));
 	assert_null(strstr(plain, "delete"));

@@ -7,20 +7,21 @@
 
 static struct err err;
 
-#define V1(name, opts)                                                      \
-	"31 25 0:27 / /sys/fs/cgroup/" name " rw,nosuid - cgroup cgroup rw," \
-	opts "\n"
+#define V1(name, opts)                      \
+	"31 25 0:27 / /sys/fs/cgroup/" name \
+	" rw,nosuid - cgroup cgroup rw," opts "\n"
 
 static const char pure_v2[] =
     "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n"
     "26 22 0:23 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
-static const char hybrid[] =
-    V1("cpu", "cpu") V1("cpu,cpuacct", "cpuacct,net_cls")
-	V1("memory", "memory") V1("pids", "pids")
-	    V1("systemd", "xattr,name=systemd")
-    "40 25 0:36 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
-    /* A part of a hierarchy, as in a container, is not one. */
-    "50 25 0:36 /some/where /mnt/part rw - cgroup2 cgroup2 rw\n";
+static const char hybrid[] = V1("cpu", "cpu") V1(
+    "cpu,cpuacct", "cpuacct,net_cls") V1("memory", "memory") V1("pids", "pids")
+    V1("systemd", "xattr,name=systemd") "40 25 0:36 / /sys/fs/cgroup/unified "
+					"rw - cgroup2 cgroup2 rw\n"
+					/* A part of a hierarchy, as in a
+					   container, is not one. */
+					"50 25 0:36 /some/where /mnt/part rw - "
+					"cgroup2 cgroup2 rw\n";
 
 static const char *
 root_of(const struct cgroup *cg, const char *controller)
@@ -37,19 +38,16 @@ finds_pure_v2(void **state)
 	_cleanup_(freep)
 	char *name = NULL;
 
-	assert_ok(
-	    cgroup_parse(&cg, "qvd", pure_v2, "0::/init.scope\n", &err));
+	assert_ok(cgroup_parse(&cg, "qvd", pure_v2, "0::/init.scope\n", &err));
 	assert_int_equal(cg.n_roots, 1);
-	assert_string_equal(
-	    cg.roots[cg.unified].path, "/sys/fs/cgroup/qvd");
+	assert_string_equal(cg.roots[cg.unified].path, "/sys/fs/cgroup/qvd");
 	name = cgroup_name(&cg, CGROUP_MON, 12);
 	assert_string_equal(name, "qvd/mon/12");
 	cgroup_done(&cg);
 	/* In a container PID 1 is somewhere below. */
-	assert_ok(cgroup_parse(
-	    &cg, "a/b", pure_v2, "0::/box/7/init.scope\n", &err));
-	assert_string_equal(
-	    cg.roots[0].path, "/sys/fs/cgroup/box/7/a/b");
+	assert_ok(
+	    cgroup_parse(&cg, "a/b", pure_v2, "0::/box/7/init.scope\n", &err));
+	assert_string_equal(cg.roots[0].path, "/sys/fs/cgroup/box/7/a/b");
 	cgroup_done(&cg);
 }
 
@@ -67,12 +65,10 @@ finds_hybrid(void **state)
 	    cg.roots[cg.unified].path, "/sys/fs/cgroup/unified/qvd");
 	assert_string_equal(
 	    root_of(&cg, "memory"), "/sys/fs/cgroup/memory/mem/qvd");
+	assert_string_equal(root_of(&cg, "cpu"), "/sys/fs/cgroup/cpu/cpu/qvd");
 	assert_string_equal(
-	    root_of(&cg, "cpu"), "/sys/fs/cgroup/cpu/cpu/qvd");
-	assert_string_equal(root_of(&cg, "cpuacct"),
-	    "/sys/fs/cgroup/cpu,cpuacct/acct/qvd");
-	assert_string_equal(
-	    root_of(&cg, "pids"), "/sys/fs/cgroup/pids/qvd");
+	    root_of(&cg, "cpuacct"), "/sys/fs/cgroup/cpu,cpuacct/acct/qvd");
+	assert_string_equal(root_of(&cg, "pids"), "/sys/fs/cgroup/pids/qvd");
 	assert_string_equal(root_of(&cg, "io"), "none");
 	cgroup_done(&cg);
 }
@@ -86,8 +82,8 @@ needs_the_unified_hierarchy(void **state)
 		       "1:memory:/\n", &err),
 	    CONFIG, "cgroup2");
 	assert_err(cgroup_parse(&cg, "qvd", "", "", &err), CONFIG, "cgroup2");
-	assert_err(cgroup_parse(&cg, "qvd", "x\n1 2 3\n - cgroup2\n", "::\n:",
-		       &err),
+	assert_err(
+	    cgroup_parse(&cg, "qvd", "x\n1 2 3\n - cgroup2\n", "::\n:", &err),
 	    CONFIG, "cgroup2");
 }
 
@@ -99,8 +95,7 @@ nothing_of_an_unknown_vm(void **state)
 	char text[16];
 
 	assert_ok(cgroup_parse(&cg, "no-such-farm",
-	    "26 22 0:23 / /nowhere rw - cgroup2 cgroup2 rw\n", "0::/\n",
-	    &err));
+	    "26 22 0:23 / /nowhere rw - cgroup2 cgroup2 rw\n", "0::/\n", &err));
 	assert_false(cgroup_exists(&cg, CGROUP_CT, 1));
 	assert_false(cgroup_populated(&cg, CGROUP_CT, 1));
 	assert_int_equal(cgroup_first_pid(&cg, CGROUP_CT, 1), -1);

@@ -15,8 +15,8 @@ static struct err err;
 static void
 knows_host_names(void **state)
 {
-	static const char *const good[] = { "a", "vm-7", "alice.desktop",
-		"7up", "A-B.c" };
+	static const char *const good[] = { "a", "vm-7", "alice.desktop", "7up",
+		"A-B.c" };
 	static const char *const bad[] = { "", "-a", "a-", ".a", "a.", "a..b",
 		"a b", "a/b", "a_b", "\xc3\xa4",
 		"0123456789012345678901234567890123456789012345678901234567"
@@ -49,7 +49,8 @@ static void
 checks_the_node(void **state)
 {
 	struct hv_node node = { .run_dir = "/run/qvd",
-		.data_dir = "/var/lib/qvd", .programs_dir = "/usr/lib/qvd",
+		.data_dir = "/var/lib/qvd",
+		.programs_dir = "/usr/lib/qvd",
 		.cgroup = "qvd.slice/vms" };
 	static const char *const runs[] = { "run", "/run/a b", "/run/../etc",
 		"/run/..", "/run/a,b", "/run/a:b", "/run/a\nb", "" };
@@ -76,16 +77,23 @@ static void
 survives_the_way_to_the_process(void **state)
 {
 	struct arena *arena = arena_new(64 * 1024);
-	const struct hv_vm vm = { .vm_id = 7, .epoch = 3,
-		.hostname = "vm7", .checksum = "aa", .is_volatile = true,
-		.address = "10.0.0.7", .idmap_slot = 5, .memory_mb = 512,
-		.swap_mb = 256, .cpu_percent = 150, .cpu_weight = 50,
-		.pids_max = 100, .home_mb = 1000 };
+	const struct hv_vm vm = { .vm_id = 7,
+		.epoch = 3,
+		.hostname = "vm7",
+		.checksum = "aa",
+		.is_volatile = true,
+		.address = "10.0.0.7",
+		.idmap_slot = 5,
+		.memory_mb = 512,
+		.swap_mb = 256,
+		.cpu_percent = 150,
+		.cpu_weight = 50,
+		.pids_max = 100,
+		.home_mb = 1000 };
 	struct hv_vm back = { 0 };
 	json_t *json = json_encode(hv_vm_fields, &vm), *again;
 
-	assert_ok(
-	    json_decode(json, hv_vm_fields, &back, arena, NULL, &err));
+	assert_ok(json_decode(json, hv_vm_fields, &back, arena, NULL, &err));
 	again = json_encode(hv_vm_fields, &back);
 	assert_true(json_equal(json, again));
 	assert_int_equal(back.memory_mb, 512);

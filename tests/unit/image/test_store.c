@@ -30,8 +30,9 @@ static void
 progress_never_falls(void **state)
 {
 	const struct image_import import = { .progress = on_progress };
-	struct image_count count = { .import = &import, .percent = -1,
-		.to = 50 };
+	struct image_count count = {
+		.import = &import, .percent = -1, .to = 50
+	};
 	int i;
 
 	calls = 0;
@@ -63,11 +64,10 @@ temporary_files_of_the_dead_are_removed(void **state)
 	assert_true(fs_exists(tmp.path));
 	/* Another process neither waits nor takes it away. */
 	if ((pid = fork()) == 0)
-		_exit(image_tmp_open(
-			  dir, "import", false, false, &other, &err) ==
-			    -(int)ERR_CONFLICT
-			? 0
-			: 1);
+		_exit(image_tmp_open(dir, "import", false, false, &other,
+			  &err) == -(int)ERR_CONFLICT
+			  ? 0
+			  : 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	assert_ok(image_tidy(dir, &err));
@@ -127,8 +127,8 @@ names_are_made_safe_or_refused(void **state)
 			    IMAGE, "leads outside");
 			continue;
 		}
-		assert_int_equal(prepare(cases[i].name, cases[i].hardlink,
-				     AE_IFREG, &name),
+		assert_int_equal(
+		    prepare(cases[i].name, cases[i].hardlink, AE_IFREG, &name),
 		    1);
 		assert_string_equal(name, cases[i].expect);
 	}

@@ -22,14 +22,17 @@ slots_dont_overlap(void **state)
 		    storage_id_base(slot + 1));
 	/* What /etc/subuid gives to root ends here. */
 	assert_true(storage_id_base(STORAGE_SLOT_MAX) + STORAGE_ID_COUNT <=
-	    100000 + 65536000);
+		    100000 + 65536000);
 }
 
 static void
 missing_image_is_named(void **state)
 {
-	const struct storage_vm vm = { .data_dir = dir, .mnt_dir = dir,
-		.vm_id = 1, .checksum = "0123456789abcdef", .userns_fd = -1 };
+	const struct storage_vm vm = { .data_dir = dir,
+		.mnt_dir = dir,
+		.vm_id = 1,
+		.checksum = "0123456789abcdef",
+		.userns_fd = -1 };
 
 	_cleanup_(freep)
 	char *vms = xasprintf("%s/vms", dir);
@@ -61,8 +64,8 @@ static void
 tells_what_cannot_be_written(void **state)
 {
 	assert_ok(storage_check_writable("/tmp", &err));
-	assert_err(storage_check_writable("/nowhere", &err), SYSTEM,
-	    "/nowhere");
+	assert_err(
+	    storage_check_writable("/nowhere", &err), SYSTEM, "/nowhere");
 }
 
 static int
