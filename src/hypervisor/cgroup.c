@@ -470,3 +470,17 @@ cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
 	path = path_of(root, CGROUP_CT, vm_id, file);
 	return read_small(path, ret, size);
 }
+
+bool
+cgroup_write(const struct cgroup *cg, const char *controller,
+    enum cgroup_part part, int64_t vm_id, const char *file, const char *text)
+{
+	const struct cgroup_root *root = cgroup_controller(cg, controller);
+	_cleanup_(freep)
+	char *path = NULL;
+
+	if (root == NULL)
+		return false;
+	path = path_of(root, part, vm_id, file);
+	return write_small(path, text) == 0;
+}

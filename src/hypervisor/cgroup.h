@@ -83,4 +83,8 @@ const struct cgroup_root *cgroup_controller(
  * if there is no such file. */
 bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
     const char *file, char *ret, size_t size);
+/* Writes a file of a part in the controller's hierarchy; false if it can't. */
+bool cgroup_write(const struct cgroup *cg, const char *controller,
+    enum cgroup_part part, int64_t vm_id, const char *file, const char *text);
+
 #endif

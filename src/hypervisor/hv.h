@@ -87,8 +87,7 @@ struct hv_ops {
 	 * removed go to the JSON array. */
 	int (*clean)(const struct hv_node *node, int64_t vm_id, json_t *removed,
 	    struct err *err);
-	/* Appends every id of which something is here to the JSON array; ids
-	 * may come more than once. */
+	/* Appends every id of which something is here to the JSON array. */
 	int (*list)(const struct hv_node *node, json_t *ids, struct err *err);
 	int (*limits)(const struct hv_node *node, int64_t vm_id,
 	    struct hv_limits *ret, struct err *err);

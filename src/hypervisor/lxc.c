@@ -208,6 +208,10 @@ set_sysctls(const struct lxc_op *op, const struct hv_run *run, struct err *err)
 	    port);
 	if ((r = set_sysctl(path, "1", err)) < 0)
 		return r;
+	/* A second lock beside the firewall's on what passes between ports. */
+	snprintf(path, sizeof(path), "/sys/class/net/%s/brport/isolated", port);
+	if ((r = set_sysctl(path, "1", err)) < 0)
+		return r;
 	if (setns(run->pidfd, CLONE_NEWNET) < 0)
 		return err_errno(
 		    err, ERR_VM_START, errno, "enter its network namespace");
@@ -235,6 +239,24 @@ check_not_there(const struct lxc_op *op, struct err *err)
 	return 0;
 }
 
+/* The monitor copies what the desktop writes to its console, outside of the
+ * desktop's limits: not more of the CPU than this. Without a cpu controller
+ * there is no such limit, as there is none on the desktop. */
+static void
+limit_monitor(const struct lxc_op *op)
+{
+	const struct cgroup_root *root = cgroup_controller(&op->cg, "cpu");
+
+	if (root == NULL)
+		return;
+	if (root->unified)
+		cgroup_write(&op->cg, "cpu", CGROUP_MON, op->vm_id, "cpu.max",
+		    "20000 100000");
+	else
+		cgroup_write(&op->cg, "cpu", CGROUP_MON, op->vm_id,
+		    "cpu.cfs_quota_us", "20000");
+}
+
 static int
 start_op(struct lxc_op *op, struct hv_run *run, struct err *err)
 {
@@ -260,6 +282,7 @@ start_op(struct lxc_op *op, struct hv_run *run, struct err *err)
 	    (r = write_record(op, run, err)) < 0 ||
 	    (r = set_sysctls(op, run, err)) < 0)
 		return r;
+	limit_monitor(op);
 	hv_phase(run, "verify", &since);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "confine/confine.h"
@@ -123,14 +124,23 @@ out:
 	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id) : 0;
 }
 
+/* Ids that were found, each once. */
+struct found {
+	struct map seen;
+	json_t *ids;
+};
+
 static void
 add_id(int64_t vm_id, void *arg)
 {
-	json_array_append_new(arg, json_integer(vm_id));
+	struct found *found = arg;
+
+	if (map_set(&found->seen, (uint64_t)vm_id, found) == NULL)
+		json_array_append_new(found->ids, json_integer(vm_id));
 }
 
 static int
-list_dirs(const struct hv_node *node, json_t *ids, struct err *err)
+list_dirs(const struct hv_node *node, struct found *found, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/vms", node->run_dir);
@@ -144,7 +154,7 @@ list_dirs(const struct hv_node *node, json_t *ids, struct err *err)
 		return err_errno(err, ERR_SYSTEM, errno, "list %s", path);
 	while ((e = readdir(dir)) != NULL)
 		if (str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
-			add_id(id, ids);
+			add_id(id, found);
 	closedir(dir);
 	return 0;
 }
@@ -152,14 +162,17 @@ list_dirs(const struct hv_node *node, json_t *ids, struct err *err)
 int
 lxc_list(const struct hv_node *node, json_t *ids, struct err *err)
 {
+	struct found found = { .ids = ids };
 	struct cgroup cg;
 	int r;
 
 	if ((r = cgroup_init(&cg, node->cgroup, err)) < 0)
 		return r;
-	cgroup_each(&cg, add_id, ids);
+	map_init(&found.seen);
+	cgroup_each(&cg, add_id, &found);
 	cgroup_done(&cg);
-	if ((r = confine_port_each(add_id, ids, err)) < 0)
-		return r;
-	return list_dirs(node, ids, err);
+	if ((r = confine_port_each(add_id, &found, err)) == 0)
+		r = list_dirs(node, &found, err);
+	map_done(&found.seen);
+	return r;
 }

@@ -103,6 +103,12 @@ def test_no_desktop_to_desktop(net):
     assert not net.arrives(frame, 1, 2)
 
 
+def test_port_is_isolated(net):
+    """Also without the firewall's rule."""
+    out = net.do(None, "bridge", "-d", "-j", "link", "show", "dev", "qvd1")
+    assert '"isolated":true' in out.replace(" ", "")
+
+
 def test_nothing_to_the_node(net):
     assert not net.tcp(1, None, GATEWAY)
     assert not net.tcp(1, None, GATEWAY, port=8443)

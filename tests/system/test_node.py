@@ -333,6 +333,26 @@ def test_guest_fills_its_channel(node):
     assert not node.left(1)
 
 
+def test_guest_floods_its_console(node):
+    flood = node.image("run yes 0123456789abcdef >/dev/console", image_id=17)
+    _, pidfd = node.vm(1, flood, cpu_percent=100)
+    log = node.run / "vms/1"
+    eventually(lambda: (log / "console.log.1").exists(), 20)
+    group = next(d for d in node.groups() if "unified" in d.parts
+                 and d.parent.name == "mon")
+    monitor = (group / "cgroup.procs").read_text().split()[0]
+
+    def ticks():
+        stat = pathlib.Path(f"/proc/{monitor}/stat").read_text()
+        return sum(int(x) for x in stat.rsplit(")", 1)[1].split()[11:13])
+    before, start = ticks(), time.monotonic()
+    time.sleep(1)
+    used = (ticks() - before) / os.sysconf("SC_CLK_TCK")
+    assert used < 0.4 * (time.monotonic() - start), used
+    assert sum(f.stat().st_size for f in log.iterdir()) < 512 * 1024
+    assert not ended(pidfd, 0)
+
+
 def test_monitor_killed(node):
     _, pidfd = node.vm(1, node.default)
     group = next(d for d in node.groups() if "unified" in d.parts
