@@ -151,23 +151,40 @@ job_free(struct job *job)
 	free(job);
 }
 
+/* On a later turn: a pump() may be due in this one. */
+static void
+helper_destroy(void *arg)
+{
+	struct helper *h = arg;
+
+	map_done(&h->busy);
+	free(h);
+}
+
+static void
+end_jobs(struct list *jobs)
+{
+	struct job *job;
+	struct err err = { 0 };
+
+	err_set(&err, ERR_CANCELLED, "the node's helper is ending");
+	LIST_EACH (jobs, job, struct job, link) {
+		op_free(job->op);
+		rpc_fail(job->call, &err);
+		job_free(job);
+	}
+}
+
 void
 helper_free(struct helper *h)
 {
-	struct job *job;
-
 	if (h == NULL)
 		return;
+	channels_end(h);
+	end_jobs(&h->waiting);
+	end_jobs(&h->running);
 	if (h->rpc != NULL)
 		rpc_free(h->rpc);
-	channels_end(h);
-	LIST_EACH (&h->waiting, job, struct job, link)
-		job_free(job);
-	LIST_EACH (&h->running, job, struct job, link) {
-		op_free(job->op);
-		job_free(job);
-	}
-	map_done(&h->busy);
 	cgroup_done(&h->cgroup);
 	confine_free(h->confine);
 	closep(&h->host_netns);
@@ -175,7 +192,7 @@ helper_free(struct helper *h)
 	free(h->lxc_program);
 	free(h->image_program);
 	free(h->dns);
-	free(h);
+	loop_defer(h->loop, helper_destroy, h);
 }
 
 static void
