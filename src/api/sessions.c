@@ -120,6 +120,10 @@ static const struct field event_view[] = {
 	VIEW("user_id", I64),
 	VIEW("host_id", I64),
 	VIEW("image_id", I64),
+	VIEW("vm", STR),
+	VIEW("user", STR),
+	VIEW("host", STR),
+	VIEW("image", STR),
 	VIEW("text", STR),
 	VIEW("duration_ms", I64),
 	VIEW("error_id", STR),
@@ -127,16 +131,24 @@ static const struct field event_view[] = {
 	FIELD_END,
 };
 
-/* The newest, oldest of them first. */
+/* The newest, oldest of them first; names where the objects still exist. */
 static const struct db_stmt event_stmt = { "event_list",
-	"SELECT * FROM (SELECT * FROM events "
+	"SELECT e.*, u.login AS user, h.name AS host, "
+	"vu.login || '/' || v.name AS vm, o.name || '/' || i.version AS image "
+	"FROM (SELECT * FROM events "
 	"WHERE ($1::int IS NULL OR vm_id = $1::int) "
 	"AND ($2::int IS NULL OR user_id = $2::int) "
 	"AND ($3::int IS NULL OR host_id = $3::int) "
 	"AND ($4::int IS NULL OR image_id = $4::int) "
 	"AND ($5::text IS NULL OR ref = $5::text) "
 	"AND ($6::bigint IS NULL OR id <= $6::bigint) "
-	"ORDER BY id DESC LIMIT $7::int) e ORDER BY id",
+	"ORDER BY id DESC LIMIT $7::int) e "
+	"LEFT JOIN users u ON u.id = e.user_id "
+	"LEFT JOIN hosts h ON h.id = e.host_id "
+	"LEFT JOIN vms v ON v.id = e.vm_id "
+	"LEFT JOIN users vu ON vu.id = v.user_id "
+	"LEFT JOIN images i ON i.id = e.image_id "
+	"LEFT JOIN osfs o ON o.id = i.osf_id ORDER BY e.id",
 	7 };
 
 static void

@@ -6,8 +6,8 @@
 static const struct column columns[] = {
 	{ "AT", "at", COLUMN_TIME },
 	{ "EVENT", "name", COLUMN_TEXT },
-	{ "VM", "vm_id", COLUMN_NUMBER },
-	{ "USER", "user_id", COLUMN_NUMBER },
+	{ "VM", "vm", COLUMN_TEXT },
+	{ "USER", "user", COLUMN_TEXT },
 	{ "MS", "duration_ms", COLUMN_NUMBER },
 	{ "TEXT", "text", COLUMN_TEXT },
 	{ "ERROR", "error_id", COLUMN_TEXT },

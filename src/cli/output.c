@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -24,10 +25,12 @@ text_clean(struct cli *cli, const char *s)
 
 	if (copy == NULL)
 		return "?";
-	for (p = (unsigned char *)copy; *p != '\0'; p++)
-		if (*p < 0x20 || *p == 0x7f ||
-		    (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
+	for (p = (unsigned char *)copy; *p != '\0'; p++) {
+		if (*p < 0x20 || *p == 0x7f)
 			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			p[0] = p[1] = '?'; /* C1: some terminals obey */
+	}
 	return copy;
 }
 
@@ -102,6 +105,23 @@ text_age(struct cli *cli, const char *rfc3339)
 	return arena_printf(cli->arena, "%" PRId64 "d", s / 86400);
 }
 
+/* "default, head": a list of words. */
+static const char *
+list_text(struct cli *cli, const json_t *list)
+{
+	_cleanup_(buf_done)
+	struct buf text;
+	json_t *item;
+	size_t i;
+
+	buf_init(&text, 65536);
+	json_array_foreach (list, i, item)
+		buf_printf(&text, "%s%s", i > 0 ? ", " : "",
+		    json_is_string(item) ? json_string_value(item) : "?");
+	return text_clean(
+	    cli, arena_strndup(cli->arena, buf_head(&text), buf_len(&text)));
+}
+
 static const char *
 value_text(struct cli *cli, const json_t *value)
 {
@@ -117,6 +137,8 @@ value_text(struct cli *cli, const json_t *value)
 		return "no";
 	case JSON_NULL:
 		return "";
+	case JSON_ARRAY:
+		return list_text(cli, value);
 	default: {
 		_cleanup_(freep)
 		char *text = json_dumps(value, JSON_ENCODE_ANY);
@@ -172,23 +194,32 @@ is_right(const struct column *c)
 	       c->kind == COLUMN_MB || c->kind == COLUMN_AGE;
 }
 
+/* A line of the table, without blanks at its end. */
 static void
-print_cell(const struct column *c, const char *text, int w, bool last)
+print_row(
+    const struct column *columns, const char *const *cells, const int *w, int n)
 {
-	int pad = w - width(text);
+	int i, gap = 0;
 
-	if (is_right(c))
-		printf("%*s%s", pad, "", text);
-	else if (last)
-		printf("%s", text);
-	else
-		printf("%s%*s", text, pad, "");
-	printf("%s", last ? "\n" : "  ");
+	for (i = 0; i < n; i++) {
+		int pad = w[i] - width(cells[i]);
+
+		if (*cells[i] == '\0') {
+			gap += w[i] + 2;
+			continue;
+		}
+		if (is_right(&columns[i]))
+			gap += pad;
+		printf("%*s%s", gap, "", cells[i]);
+		gap = (is_right(&columns[i]) ? 0 : pad) + 2;
+	}
+	printf("\n");
 }
 
 void
 print_table(struct cli *cli, const struct column *columns, const json_t *items)
 {
+	const char *titles[COLUMNS_MAX];
 	int w[COLUMNS_MAX], n = 0, i;
 	size_t row, rows = json_array_size(items);
 	const char **cells;
@@ -196,6 +227,7 @@ print_table(struct cli *cli, const struct column *columns, const json_t *items)
 	if (rows == 0)
 		return;
 	while (columns[n].title != NULL && n < COLUMNS_MAX) {
+		titles[n] = columns[n].title;
 		w[n] = width(columns[n].title);
 		n++;
 	}
@@ -210,13 +242,9 @@ print_table(struct cli *cli, const struct column *columns, const json_t *items)
 				w[i] = width(s);
 		}
 	}
-	for (i = 0; i < n; i++)
-		print_cell(&columns[i], columns[i].title, w[i], i == n - 1);
+	print_row(columns, titles, w, n);
 	for (row = 0; row < rows; row++)
-		for (i = 0; i < n; i++)
-			print_cell(&columns[i],
-			    cells[row * (size_t)n + (size_t)i], w[i],
-			    i == n - 1);
+		print_row(columns, cells + row * (size_t)n, w, n);
 	free(cells);
 }
 

@@ -300,6 +300,8 @@ up_run(struct up *up, struct err *err)
 	if ((r = up_db_open(up, err)) < 0)
 		return r;
 	loop_run(up->loop);
+	if (up->desktops_gone)
+		up_clean(up);
 	if (up->result < 0)
 		*err = up->err;
 	else

@@ -72,7 +72,8 @@ struct up {
 	bool private_pg;
 	bool prepared; /* migrated, host row there, daemons started */
 	bool hkd_running;
-	bool asking; /* a probe of the database is under way */
+	bool desktops_gone; /* all have stopped */
+	bool asking;        /* a probe of the database is under way */
 	int64_t host_id;
 	int64_t probe_ms;
 	int lock_fd;
@@ -103,6 +104,9 @@ bool service_gone(const struct service *s);
 int up_db_open(struct up *up, struct err *err);
 void up_db_probe(struct up *up);
 void up_db_stop_vms(struct up *up);
+
+/* up_clean.c: when no desktop is left */
+void up_clean(struct up *up);
 
 /* up.c: called by the others when something has happened. */
 void up_fail(struct up *up, const struct err *err);

@@ -98,10 +98,12 @@ on_left(const struct db_result *res, const struct err *err, void *arg)
 	up->asking = false;
 	if (up->phase != UP_STOP_VMS)
 		return;
-	if (res == NULL)
+	if (res == NULL) {
 		log_err(LOG_LEVEL_WARN, err, "stop the desktops");
-	else if (db_i64(res, 0, "n") == 0)
+	} else if (db_i64(res, 0, "n") == 0) {
+		up->desktops_gone = true;
 		up_stop_next(up);
+	}
 }
 
 static void

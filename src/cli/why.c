@@ -36,15 +36,55 @@ split_time(struct cli *cli, const json_t *event, const char **ret_date,
 	    strlen(text) > 11 ? text + 11 : text, (int)(us / 1000 % 1000));
 }
 
+/* The texts of some events say who or where, but not what. */
+static const struct {
+	const char *name;
+	const char *before;
+} leads[] = {
+	{ "vm.start-requested", "start asked for by " },
+	{ "vm.stop-requested", "stop asked for by " },
+	{ "vm.start-failed", "the start failed: " },
+	{ "vm.died", "ended by itself: " },
+	{ "session.connecting", "a client connects " },
+	{ "session.disconnected", "disconnected: " },
+	{ "session.failed", "a connection failed: " },
+	{ "session.taken-over", "taken over: " },
+	{ "user.login-failed", "a login failed: " },
+	{ "user.token-created", "a token was made: " },
+	{ "image.import-failed", "the import failed: " },
+};
+
 static void
-print_event(struct cli *cli, const json_t *event, const char *clock)
+print_sentence(struct cli *cli, const json_t *event, bool with_vm)
+{
+	const char *name = json_get_str(event, "name", "");
+	const char *text = json_get_str(event, "text", "");
+	const char *vm = json_get_str(event, "vm", NULL);
+	const char *host = json_get_str(event, "host", NULL);
+	size_t i;
+
+	if (with_vm && vm != NULL)
+		printf("%s: ", text_clean(cli, vm));
+	if (str_eq(name, "vm.placed") && host != NULL) {
+		printf("placed on %s", text_clean(cli, host));
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(leads); i++)
+		if (str_eq(leads[i].name, name))
+			printf("%s", leads[i].before);
+	printf("%s", text_clean(cli, text));
+}
+
+static void
+print_event(
+    struct cli *cli, const json_t *event, const char *clock, bool with_vm)
 {
 	const char *error = json_get_str(event, "error_id", NULL);
 	const char *ref = json_get_str(event, "ref", NULL);
 	int64_t ms = json_get_int(event, "duration_ms", -1);
 
-	printf("  %s  %c %s", clock, error != NULL ? '!' : ' ',
-	    text_clean(cli, json_get_str(event, "text", "")));
+	printf("  %s  %c ", clock, error != NULL ? '!' : ' ');
+	print_sentence(cli, event, with_vm);
 	if (ms >= 0)
 		printf(" (took %s)", text_duration(cli, ms));
 	if (error != NULL || ref != NULL) {
@@ -61,7 +101,7 @@ print_event(struct cli *cli, const json_t *event, const char *clock)
 
 /* Oldest first, a heading each day, a line for each long silence. */
 static void
-print_timeline(struct cli *cli, const json_t *events)
+print_timeline(struct cli *cli, const json_t *events, bool with_vm)
 {
 	const char *date, *clock, *last_date = "";
 	int64_t at, last = 0;
@@ -77,7 +117,7 @@ print_timeline(struct cli *cli, const json_t *events)
 		else if (at - last > 60 * INT64_C(1000000))
 			printf("%16s... %s later ...\n", "",
 			    text_duration(cli, (at - last) / 1000));
-		print_event(cli, event, clock);
+		print_event(cli, event, clock, with_vm);
 		last_date = date;
 		last = at;
 	}
@@ -128,12 +168,13 @@ print_vm_now(struct cli *cli, const json_t *vm)
 static void
 print_user_now(struct cli *cli, const json_t *user)
 {
-	printf("User %" PRId64 ", %s, of %" PRId64 " VM(s)%s%s.\n\n",
+	printf("User %" PRId64 ", %s, has %" PRId64 " VM(s)%s%s.\n\n",
 	    json_get_int(user, "id", 0), text_clean(cli, object_name(user)),
 	    json_get_int(user, "vms", 0),
 	    json_get_bool(user, "blocked", false) ? ", is blocked" : "",
-	    json_get_bool(user, "has_password", false) ? ""
-						       : ", has no password");
+	    json_get_bool(user, "has_password", false)
+		? ""
+		: ", can't log in without a password");
 }
 
 static int
@@ -170,7 +211,7 @@ why_object(struct cli *cli, const struct values *values, enum arg_type type,
 		return 0;
 	}
 	print_now(cli, object);
-	print_timeline(cli, json_object_get(events, "items"));
+	print_timeline(cli, json_object_get(events, "items"), type != ARG_VM);
 	return 0;
 }
 
@@ -207,7 +248,7 @@ print_before(struct cli *cli, const json_t *items, struct err *err)
 	if (r < 0)
 		return r;
 	printf("\nVM %" PRId64 " up to then:\n", vm);
-	print_timeline(cli, json_object_get(around, "items"));
+	print_timeline(cli, json_object_get(around, "items"), false);
 	printf("\n'qvd why vm %" PRId64 "' tells how it went on.\n", vm);
 	return 0;
 }
@@ -242,7 +283,7 @@ run_ref(struct cli *cli, const struct values *values, struct err *err)
 		    "daemons' logs",
 		    ref);
 	printf("Incident %s\n\n", ref);
-	print_timeline(cli, items);
+	print_timeline(cli, items, true);
 	return print_before(cli, items, err);
 }
 
