@@ -16,6 +16,7 @@
 #include "l7r/roles.h"
 
 #define GRACE_MS     5000 /* for workers to report what they hold */
+#define WORKERS_MS   1000 /* for them to end, when we are to */
 #define STOP_MS      2500
 #define TRANSACTIONS 8
 
@@ -66,6 +67,8 @@ login_of(struct worker_link *w, struct rpc_call *call, const json_t *args)
 
 /* Workers */
 
+static void finish(struct broker *b);
+
 static const struct rpc_op worker_ops[] = {
 	{ "login", op_login },
 	{ "list", op_list },
@@ -85,6 +88,7 @@ static void
 worker_gone(struct rpc *rpc, const struct err *err, void *arg)
 {
 	struct worker_link *w = arg;
+	struct broker *b = w->broker;
 
 	/* Its open requests have been cancelled by now. */
 	rpc_free(rpc);
@@ -92,6 +96,8 @@ worker_gone(struct rpc *rpc, const struct err *err, void *arg)
 	sessions_worker_gone(w);
 	list_del(&w->link);
 	free(w);
+	if (b->stopping && list_empty(&b->workers))
+		finish(b);
 }
 
 static void
@@ -284,27 +290,41 @@ on_ended(const struct db_result *res, const struct err *err, void *arg)
 	loop_stop(b->loop);
 }
 
+/* All sessions here have ended: write it down, and go. */
+static void
+finish(struct broker *b)
+{
+	if (b->finishing)
+		return;
+	b->finishing = true;
+	timer_start(&b->stop, STOP_MS);
+	sessions_end(b, on_ended);
+}
+
 static void
 on_stop_long(void *arg)
 {
 	struct broker *b = arg;
 
-	loop_stop(b->loop);
+	if (b->finishing)
+		loop_stop(b->loop);
+	else
+		finish(b);
 }
 
-/* The workers end too, so do all sessions here: write it down, and go. */
+/* The workers end too, and say what they know of their sessions. */
 static void
 parent_gone(struct rpc *rpc, const struct err *err, void *arg)
 {
 	struct broker *b = arg;
 
 	b->stopping = true;
-	if (b->db == NULL || b->host_id == 0 || !db_is_up(b->db)) {
+	if (b->db == NULL || b->host_id == 0 || !db_is_up(b->db))
 		loop_stop(b->loop);
-		return;
-	}
-	timer_start(&b->stop, STOP_MS);
-	sessions_end(b, on_ended);
+	else if (list_empty(&b->workers))
+		finish(b);
+	else
+		timer_start(&b->stop, WORKERS_MS);
 }
 
 static void
@@ -330,20 +350,32 @@ broker_init(struct broker *b)
 	b->parent = rpc_new(b->loop, ROLE_FD, parent_ops, parent_gone, b);
 }
 
-/* The process ends with this: what is open elsewhere is closed by that. */
 static void
 broker_done(struct broker *b)
 {
 	struct worker_link *w;
 	struct auth_link *a;
 
+	b->finishing = true;
+	/* Takes what their clients were being given back, too. */
 	LIST_EACH (&b->workers, w, struct worker_link, link)
-		rpc_free(w->rpc);
+		worker_gone(w->rpc, NULL, w);
+	logins_free(b);
 	LIST_EACH (&b->auths, a, struct auth_link, link)
-		rpc_free(a->rpc);
+		auth_gone(a->rpc, NULL, a);
+	events_free(b);
 	rpc_free(b->parent);
 	hkd_free(b->hkd);
 	db_free(b->db);
+	timer_done(&b->grace);
+	timer_done(&b->resync);
+	timer_done(&b->down);
+	timer_done(&b->stop);
+	map_done(&b->holds);
+	map_done(&b->addresses);
+	auth_limit_free(b->limit);
+	free(b->host_name);
+	loop_free(b->loop);
 }
 
 int

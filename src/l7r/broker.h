@@ -65,7 +65,7 @@ struct broker {
 	struct timer down;  /* the database may be away so long */
 	struct list events; /* struct event: not yet in the database */
 	size_t n_events;
-	bool stopping;
+	bool stopping, finishing;
 	struct timer stop;
 };
 
@@ -125,6 +125,7 @@ void hash_text(char dst[static HASH_TEXT], const char *text);
 void op_login(struct rpc_call *call, const json_t *args, int fd, void *arg);
 void login_worker_gone(struct worker_link *w);
 void auth_link_gone(struct auth_link *a);
+void logins_free(struct broker *b);
 
 /* broker_token.c */
 void op_list(struct rpc_call *call, const json_t *args, int fd, void *arg);

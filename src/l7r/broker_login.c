@@ -471,3 +471,14 @@ login_worker_gone(struct worker_link *w)
 		free(login);
 	map_done(&w->logins);
 }
+
+void
+logins_free(struct broker *b)
+{
+	struct login_op *op;
+
+	LIST_EACH (&b->logins, op, struct login_op, link) {
+		reply_failure(op->call, &(struct failure){ 0 });
+		op_free(op, AUTH_LIMIT_CANCELLED);
+	}
+}

@@ -406,6 +406,7 @@ def test_term_ends_all_and_the_rows_say_so():
         assert r.stop() == 0
         assert c.closed()
         assert r.session(vm)[0] == "disconnected"
+        assert r.wait_event("session.disconnected", vm)
         r.start()
 
 
