@@ -10,8 +10,8 @@
 #include "base/str.h"
 
 /* Pauses between attempts double from the first to the last. */
-#define PAUSE_FIRST_MS	 50
-#define PAUSE_LAST_MS	 2000
+#define PAUSE_FIRST_MS   50
+#define PAUSE_LAST_MS    2000
 #define CONNECT_LIMIT_MS 10000
 
 static void on_ready(int events, void *arg);
@@ -33,8 +33,8 @@ static void
 watch_for(struct conn *c, int events)
 {
 	if (!c->watching) {
-		watch_init(&c->watch, c->db->loop, PQsocket(c->pg), on_ready,
-		    c);
+		watch_init(
+		    &c->watch, c->db->loop, PQsocket(c->pg), on_ready, c);
 		c->watching = true;
 	}
 	watch_set(&c->watch, events);
@@ -59,8 +59,9 @@ on_timer(void *arg)
 void
 conn_init(struct conn *c, struct db *db, bool shared)
 {
-	*c = (struct conn){ .db = db, .shared = shared,
-		.pause_ms = PAUSE_FIRST_MS };
+	*c = (struct conn){
+		.db = db, .shared = shared, .pause_ms = PAUSE_FIRST_MS
+	};
 	timer_init(&c->timer, db->loop, on_timer, c);
 	list_init(&c->sent);
 	map_init_str(&c->prepared);
@@ -96,7 +97,7 @@ conn_fail(struct conn *c, const struct err *err)
 	struct db_op *op;
 
 	disconnect(c);
-	LIST_EACH(&c->sent, op, struct db_op, link)
+	LIST_EACH (&c->sent, op, struct db_op, link)
 		db_op_fail(c->db, op, err);
 	db_conn_lost(c, err);
 	if (c->db->freed || (!c->shared && list_empty(&c->db->begins)))
@@ -141,8 +142,7 @@ flush(struct conn *c)
 
 /* Sends Parse if this connection doesn't have the statement yet. */
 static bool
-send_statement(struct conn *c, struct db_op *op,
-    const struct db_params *params)
+send_statement(struct conn *c, struct db_op *op, const struct db_params *params)
 {
 	const struct db_stmt *stmt = op->stmt;
 	const char *const *v = params != NULL ? params->v : NULL;
@@ -164,18 +164,16 @@ send_statement(struct conn *c, struct db_op *op,
 		op->preparing = true;
 		map_set_str(&c->prepared, stmt->name, u.out);
 	}
-	return PQsendQueryPrepared(
-	    c->pg, stmt->name, n, v, NULL, NULL, 0);
+	return PQsendQueryPrepared(c->pg, stmt->name, n, v, NULL, NULL, 0);
 }
 
 void
-conn_send(
-    struct conn *c, struct db_op *op, const struct db_params *params)
+conn_send(struct conn *c, struct db_op *op, const struct db_params *params)
 {
 	struct err err;
 
-	if (c->pg != NULL && !c->broken &&
-	    send_statement(c, op, params) && PQpipelineSync(c->pg)) {
+	if (c->pg != NULL && !c->broken && send_statement(c, op, params) &&
+	    PQpipelineSync(c->pg)) {
 		list_move(&c->sent, &op->link);
 		flush(c);
 		return;
@@ -248,9 +246,11 @@ setup(struct conn *c)
 		conn_listen(c, *channel);
 	/* A lock that nobody gives back must not hold up the pipeline, nor a
 	 * transaction that a stopped process left open the farm. */
-	send_setup(c, xstrdup("SELECT set_config('lock_timeout', '8s', false),"
-		" set_config('idle_in_transaction_session_timeout', '60s',"
-		" false)"), setup_done);
+	send_setup(c,
+	    xstrdup("SELECT set_config('lock_timeout', '8s', false),"
+		    " set_config('idle_in_transaction_session_timeout', '60s',"
+		    " false)"),
+	    setup_done);
 }
 
 static void
@@ -317,8 +317,7 @@ on_error_result(struct conn *c, struct db_op *op, const PGresult *res)
 	op->preparing = false;
 	/* The schema changed under a prepared statement, or it is gone:
 	 * start again with a new session. */
-	if (state != NULL && (str_eq(state, "0A000") ||
-				 str_eq(state, "26000")))
+	if (state != NULL && (str_eq(state, "0A000") || str_eq(state, "26000")))
 		fail_later(c);
 }
 
@@ -381,8 +380,7 @@ read_notifications(struct conn *c)
 	struct db *db = c->db;
 	PGnotify *n;
 
-	while (!db->freed && c->pg != NULL &&
-	    (n = PQnotifies(c->pg)) != NULL) {
+	while (!db->freed && c->pg != NULL && (n = PQnotifies(c->pg)) != NULL) {
 		/* Before on_up everything is read anyhow. */
 		if (db->cbs.on_notify != NULL && c->state == CONN_UP)
 			db->cbs.on_notify(db, n->relname, n->extra, db->arg);

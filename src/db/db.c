@@ -120,7 +120,7 @@ deliver_failed(void *arg)
 
 	db->delivering = false;
 	while (!db->freed &&
-	    (op = list_first(&db->failed, struct db_op, link)) != NULL)
+	       (op = list_first(&db->failed, struct db_op, link)) != NULL)
 		db_op_deliver(db, op);
 }
 
@@ -140,13 +140,12 @@ db_op_fail(struct db *db, struct db_op *op, const struct err *err)
 /* Deadlines */
 
 static void
-expire_waiting(struct db *db, struct list *waiting, int64_t now,
-    int64_t *next)
+expire_waiting(struct db *db, struct list *waiting, int64_t now, int64_t *next)
 {
 	struct db_op *op;
 	struct err err;
 
-	LIST_EACH(waiting, op, struct db_op, link) {
+	LIST_EACH (waiting, op, struct db_op, link) {
 		if (op->deadline_ms > now) {
 			if (op->deadline_ms < *next)
 				*next = op->deadline_ms;
@@ -169,7 +168,7 @@ expire_sent(struct db *db, struct conn *c, int64_t now, int64_t *next)
 	struct db_op *op;
 	struct err err;
 
-	LIST_EACH(&c->sent, op, struct db_op, link) {
+	LIST_EACH (&c->sent, op, struct db_op, link) {
 		if (op->deadline_ms > now) {
 			if (op->deadline_ms < *next)
 				*next = op->deadline_ms;
@@ -177,8 +176,8 @@ expire_sent(struct db *db, struct conn *c, int64_t now, int64_t *next)
 		}
 		/* What it would have answered can't be told any more from
 		 * the answers after it: the connection goes. */
-		err_set(&err, ERR_DATABASE,
-		    "the database did not answer in time");
+		err_set(
+		    &err, ERR_DATABASE, "the database did not answer in time");
 		conn_fail(c, &err);
 		return;
 	}
@@ -239,7 +238,7 @@ free_ops(struct db *db, struct list *ops)
 {
 	struct db_op *op;
 
-	LIST_EACH(ops, op, struct db_op, link)
+	LIST_EACH (ops, op, struct db_op, link)
 		db_op_free(db, op);
 }
 
@@ -289,7 +288,7 @@ send_waiting(struct db *db)
 {
 	struct db_op *op;
 
-	LIST_EACH(&db->waiting, op, struct db_op, link) {
+	LIST_EACH (&db->waiting, op, struct db_op, link) {
 		struct db_params *params = take_ptr(op->params);
 
 		conn_send(&db->shared, op, params);
@@ -348,8 +347,7 @@ db_listen(struct db *db, const char *channel)
 	for (n = 0; db->channels[n] != NULL; n++)
 		if (str_eq(db->channels[n], channel))
 			return;
-	db->channels =
-	    xrealloc(db->channels, n + 2, sizeof(db->channels[0]));
+	db->channels = xrealloc(db->channels, n + 2, sizeof(db->channels[0]));
 	db->channels[n] = xstrdup(channel);
 	db->channels[n + 1] = NULL;
 	if (db->up)
@@ -395,7 +393,7 @@ forget_in(struct list *ops, const void *arg)
 {
 	struct db_op *op;
 
-	LIST_EACH(ops, op, struct db_op, link) {
+	LIST_EACH (ops, op, struct db_op, link) {
 		if (op->cb == begin_done && op->txn->begin_arg == arg)
 			op->txn->begin_cb = NULL;
 		if (op->cb == commit_done && op->txn->commit_arg == arg)
@@ -413,7 +411,7 @@ db_forget(struct db *db, const void *arg)
 	struct db_op *op;
 	int i;
 
-	LIST_EACH(&db->begins, op, struct db_op, link)
+	LIST_EACH (&db->begins, op, struct db_op, link)
 		if (op->arg == arg)
 			db_op_free(db, op);
 	forget_in(&db->waiting, arg);
@@ -473,8 +471,8 @@ begin_done(const struct db_result *res, const struct err *err, void *arg)
 	}
 	/* The connection was lost before anything was done: on another. */
 	if (txn->conn == NULL && left > 0)
-		queue_begin(db, txn->begin_cb, txn->begin_arg,
-		    txn->deadline_ms, left);
+		queue_begin(
+		    db, txn->begin_cb, txn->begin_arg, txn->deadline_ms, left);
 	else
 		txn->begin_cb(NULL, err, txn->begin_arg);
 	if (txn->conn != NULL)
@@ -523,7 +521,7 @@ try_begins(struct db *db)
 		else if (c->state != CONN_UP && c->state != CONN_DOWN)
 			coming++;
 	}
-	LIST_EACH(&db->begins, op, struct db_op, link)
+	LIST_EACH (&db->begins, op, struct db_op, link)
 		n++;
 	for (i = 0; i < db->n_pool && coming < n && !db->freed; i++) {
 		struct conn *c = &db->pool[i];
@@ -545,8 +543,7 @@ db_begin(struct db *db, int64_t deadline_ms, db_begin_cb cb, void *arg)
 }
 
 static void
-txn_send(struct db_txn *txn, struct db_op *op,
-    const struct db_params *params)
+txn_send(struct db_txn *txn, struct db_op *op, const struct db_params *params)
 {
 	struct err err;
 
@@ -627,7 +624,7 @@ silence(struct list *ops, const struct db_txn *txn)
 {
 	struct db_op *op;
 
-	LIST_EACH(ops, op, struct db_op, link) {
+	LIST_EACH (ops, op, struct db_op, link) {
 		if (op->txn != txn)
 			continue;
 		op->txn = NULL;

@@ -52,13 +52,13 @@ struct db_callbacks {
 	void (*on_up)(struct db *db, void *arg);
 	void (*on_down)(struct db *db, const struct err *err, void *arg);
 	/* payload "" if none */
-	void (*on_notify)(struct db *db, const char *channel,
-	    const char *payload, void *arg);
+	void (*on_notify)(
+	    struct db *db, const char *channel, const char *payload, void *arg);
 };
 
 struct db_conf {
-	const char *conninfo; /* libpq; multi-host allowed */
-	const char *program;  /* application_name */
+	const char *conninfo;        /* libpq; multi-host allowed */
+	const char *program;         /* application_name */
 	const char *const *channels; /* NULL-ended; LISTENed at each connect */
 	int transactions; /* connections for transactions at once; 0..16 */
 };
@@ -72,8 +72,8 @@ bool db_is_up(const struct db *db);
 void db_listen(struct db *db, const char *channel);
 
 /* The answer: res is borrowed for the call, NULL with err on failure. */
-typedef void (*db_cb)(const struct db_result *res, const struct err *err,
-    void *arg);
+typedef void (*db_cb)(
+    const struct db_result *res, const struct err *err, void *arg);
 
 /* One statement in autocommit. deadline_ms: 0 = 10 s. */
 void db_exec(struct db *db, const struct db_stmt *stmt,
@@ -91,8 +91,8 @@ void db_forget(struct db *db, const void *arg);
  * and db_rollback() ends it; the txn is gone after commit's callback, and
  * at once after a rollback (no callback of it comes after that).
  */
-typedef void (*db_begin_cb)(struct db_txn *txn, const struct err *err,
-    void *arg);
+typedef void (*db_begin_cb)(
+    struct db_txn *txn, const struct err *err, void *arg);
 void db_begin(struct db *db, int64_t deadline_ms, db_begin_cb cb, void *arg);
 void db_txn_exec(struct db_txn *txn, const struct db_stmt *stmt,
     const struct db_params *params, db_cb cb, void *arg);
@@ -111,8 +111,7 @@ bool db_bool(const struct db_result *res, int row, const char *col);
 /* A row into a struct by its field table (columns named like fields; fields
  * without a column are left alone); text goes to the arena. */
 int db_row_decode(const struct db_result *res, int row,
-    const struct field *table, void *out, struct arena *arena,
-    struct err *err);
+    const struct field *table, void *out, struct arena *arena, struct err *err);
 
 /* True if the failure was a unique or foreign key or check violation; name
  * of the constraint in *ret_constraint (may be NULL), valid during the

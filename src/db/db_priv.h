@@ -46,22 +46,22 @@ struct db_op {
 	const struct db_stmt *stmt; /* NULL: text */
 	char *text;
 	struct db_params *params; /* own copy while waiting */
-	int64_t deadline_ms;	  /* monotonic */
-	db_cb cb;		  /* NULL: nobody listens any more */
+	int64_t deadline_ms;      /* monotonic */
+	db_cb cb;                 /* NULL: nobody listens any more */
 	void *arg;
-	struct db_txn *txn;	  /* NULL: single statement */
-	db_begin_cb begin_cb;	  /* waits for a transaction */
-	int64_t txn_deadline_ms;  /* for its statements, relative */
-	bool preparing;		  /* the answer to Parse comes first */
+	struct db_txn *txn;      /* NULL: single statement */
+	db_begin_cb begin_cb;    /* waits for a transaction */
+	int64_t txn_deadline_ms; /* for its statements, relative */
+	bool preparing;          /* the answer to Parse comes first */
 	PGresult *res;
 	struct err err;
 };
 
 struct db_txn {
 	struct db *db;
-	struct conn *conn; /* NULL: lost */
+	struct conn *conn;   /* NULL: lost */
 	int64_t deadline_ms; /* relative, per statement */
-	struct err err; /* the first failure */
+	struct err err;      /* the first failure */
 	db_begin_cb begin_cb;
 	void *begin_arg;
 	int64_t begin_deadline; /* absolute */
@@ -102,8 +102,8 @@ void conn_done(struct conn *c);
 void conn_start(struct conn *c);
 /* Sends; on failure the op is on db->failed and the connection is failed at
  * the end of the turn. params may be NULL. */
-void conn_send(struct conn *c, struct db_op *op,
-    const struct db_params *params);
+void conn_send(
+    struct conn *c, struct db_op *op, const struct db_params *params);
 void conn_fail(struct conn *c, const struct err *err);
 void conn_listen(struct conn *c, const char *channel);
 

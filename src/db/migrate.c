@@ -45,7 +45,8 @@ no_notice(void *arg, const char *text)
 static int
 run(PGconn *pg, const char *sql, const char *what, struct err *err)
 {
-	_cleanup_(clear_resultp) PGresult *res = PQexec(pg, sql);
+	_cleanup_(clear_resultp)
+	PGresult *res = PQexec(pg, sql);
 	ExecStatusType status = PQresultStatus(res);
 
 	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
@@ -103,11 +104,11 @@ prepare(PGconn *pg, struct err *err)
 
 /* The answer's first value, or NULL if it has no row. */
 static int
-ask(PGconn *pg, const char *sql, int n, const char *const *params,
-    char **ret, struct err *err)
+ask(PGconn *pg, const char *sql, int n, const char *const *params, char **ret,
+    struct err *err)
 {
-	_cleanup_(clear_resultp) PGresult *res =
-	    PQexecParams(pg, sql, n, NULL, params, NULL, NULL, 0);
+	_cleanup_(clear_resultp)
+	PGresult *res = PQexecParams(pg, sql, n, NULL, params, NULL, NULL, 0);
 
 	if (PQresultStatus(res) != PGRES_TUPLES_OK &&
 	    PQresultStatus(res) != PGRES_COMMAND_OK)
@@ -121,7 +122,8 @@ static int
 is_applied(struct migration *m, const char *file, const char *number,
     const char *sha, bool *ret, struct err *err)
 {
-	_cleanup_(freep) char *was = NULL;
+	_cleanup_(freep)
+	char *was = NULL;
 	const char *params[] = { number };
 	int r;
 
@@ -142,13 +144,16 @@ static int
 apply_steps(struct migration *m, const char *file, const char *text,
     const char *const *row, struct err *err)
 {
-	_cleanup_(freep) char *none = NULL;
+	_cleanup_(freep)
+	char *none = NULL;
 	int r;
 
 	if ((r = run(m->pg, "BEGIN", file, err)) < 0 ||
 	    (r = run(m->pg, text, file, err)) < 0 ||
-	    (r = ask(m->pg, "INSERT INTO qvd.migrations (number, name, "
-		"sha256) VALUES ($1, $2, $3)", 3, row, &none, err)) < 0)
+	    (r = ask(m->pg,
+		 "INSERT INTO qvd.migrations (number, name, "
+		 "sha256) VALUES ($1, $2, $3)",
+		 3, row, &none, err)) < 0)
 		return r;
 	return run(m->pg, "COMMIT", file, err);
 }
@@ -156,8 +161,10 @@ apply_steps(struct migration *m, const char *file, const char *text,
 static int
 apply(struct migration *m, const char *file, struct err *err)
 {
-	_cleanup_(freep) char *path = xasprintf("%s/%s", m->sql_dir, file);
-	_cleanup_(freep) char *text = NULL, *sha = NULL;
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%s", m->sql_dir, file);
+	_cleanup_(freep)
+	char *text = NULL, *sha = NULL;
 	const char *row[3], *sha_of[1];
 	char number[5];
 	bool applied;
@@ -173,8 +180,10 @@ apply(struct migration *m, const char *file, struct err *err)
 	memcpy(number, file, 4);
 	number[4] = '\0';
 	if (!str_to_int(number, 1, 9999, &n))
-		return err_set(err, ERR_CONFIG, "%s: there is no migration "
-		    "0000", path);
+		return err_set(err, ERR_CONFIG,
+		    "%s: there is no migration "
+		    "0000",
+		    path);
 	r = is_applied(m, file, number, sha, &applied, err);
 	if (r < 0)
 		return r;
@@ -198,7 +207,7 @@ static int
 is_migration(const struct dirent *d)
 {
 	return strspn(d->d_name, "0123456789") == 4 && d->d_name[4] == '-' &&
-	    str_ends(d->d_name, ".sql");
+	       str_ends(d->d_name, ".sql");
 }
 
 static int
@@ -227,7 +236,8 @@ apply_all(struct migration *m, struct err *err)
 static int
 check_newer(struct migration *m, struct err *err)
 {
-	_cleanup_(freep) char *text = NULL;
+	_cleanup_(freep)
+	char *text = NULL;
 	int r, newest = 0;
 
 	r = ask(m->pg, "SELECT coalesce(max(number), 0) FROM migrations", 0,
@@ -238,16 +248,18 @@ check_newer(struct migration *m, struct err *err)
 	if (newest > m->version)
 		return err_set(err, ERR_CONFLICT,
 		    "the database has schema %d, newer than this program's "
-		    "%d; use the newer program", newest, m->version);
+		    "%d; use the newer program",
+		    newest, m->version);
 	return 0;
 }
 
 int
 db_migrate(const char *conninfo, const char *sql_dir,
-    void (*on_step)(const char *file, void *arg), void *arg,
-    int *ret_version, struct err *err)
+    void (*on_step)(const char *file, void *arg), void *arg, int *ret_version,
+    struct err *err)
 {
-	_cleanup_(finishp) PGconn *pg = PQconnectdb(conninfo);
+	_cleanup_(finishp)
+	PGconn *pg = PQconnectdb(conninfo);
 	struct migration m = { pg, sql_dir, on_step, arg, 0 };
 	int r;
 
@@ -268,10 +280,12 @@ db_schema_check(int version, struct err *err)
 	if (version > DB_SCHEMA_VERSION)
 		return err_set(err, ERR_CONFIG,
 		    "the database has schema %d, newer than this program's "
-		    "%d; upgrade this node", version, DB_SCHEMA_VERSION);
+		    "%d; upgrade this node",
+		    version, DB_SCHEMA_VERSION);
 	if (version < DB_SCHEMA_VERSION - 1 || version < 1)
 		return err_set(err, ERR_CONFIG,
 		    "the database has schema %d, this program needs %d; run "
-		    "'qvd db migrate'", version, DB_SCHEMA_VERSION);
+		    "'qvd db migrate'",
+		    version, DB_SCHEMA_VERSION);
 	return 0;
 }

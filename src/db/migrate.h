@@ -18,8 +18,8 @@
 /* Applies what is missing, under an advisory lock. ret_version: the newest
  * number. on_step (may be NULL) is told each applied file. */
 int db_migrate(const char *conninfo, const char *sql_dir,
-    void (*on_step)(const char *file, void *arg), void *arg,
-    int *ret_version, struct err *err);
+    void (*on_step)(const char *file, void *arg), void *arg, int *ret_version,
+    struct err *err);
 
 /* What a daemon asks at its start: the schema's version must be in
  * [DB_SCHEMA_VERSION - 1, DB_SCHEMA_VERSION]. */

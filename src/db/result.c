@@ -193,9 +193,8 @@ field_size(enum field_type type)
 }
 
 int
-db_row_decode(const struct db_result *res, int row,
-    const struct field *table, void *out, struct arena *arena,
-    struct err *err)
+db_row_decode(const struct db_result *res, int row, const struct field *table,
+    void *out, struct arena *arena, struct err *err)
 {
 	const struct field *f;
 	struct err cut = { 0 };
@@ -215,7 +214,8 @@ db_row_decode(const struct db_result *res, int row,
 		if (!decode_value(f, s, at, arena, &cut))
 			return err_set(err, ERR_INTERNAL,
 			    "database: column %s holds what this version "
-			    "doesn't know: '%.40s'", f->name, s);
+			    "doesn't know: '%.40s'",
+			    f->name, s);
 		if (err_is_set(&cut)) {
 			if (err != NULL)
 				*err = cut;

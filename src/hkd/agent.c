@@ -12,13 +12,13 @@
 #include "hkd/vm.h"
 #include "json/json.h"
 
-#define LINE_MAX_BYTES	 4096
+#define LINE_MAX_BYTES   4096
 #define LINES_PER_SECOND 200
-#define ANSWER_MS	 10000
-#define CHANNEL_MS	 5000 /* over what the helper is told to wait */
-#define PAUSE_FIRST_MS	 200
-#define PAUSE_LAST_MS	 60000
-#define SAY_EVERY_MS	 1000
+#define ANSWER_MS        10000
+#define CHANNEL_MS       5000 /* over what the helper is told to wait */
+#define PAUSE_FIRST_MS   200
+#define PAUSE_LAST_MS    60000
+#define SAY_EVERY_MS     1000
 
 static void connect_now(struct agent *agent, int64_t wait_ms);
 
@@ -171,8 +171,8 @@ on_response(const struct http_response *res, void *arg)
 {
 	struct err err;
 
-	err_set(&err, ERR_PROTOCOL, "the stream of events ended (%d)",
-	    res->status);
+	err_set(
+	    &err, ERR_PROTOCOL, "the stream of events ended (%d)", res->status);
 	lost(arg, 0, &err);
 }
 
@@ -221,9 +221,9 @@ connect_now(struct agent *agent, int64_t wait_ms)
 	struct node *node = agent->vm->node;
 
 	agent->request = rpc_ask(node->helper, "vm.channel",
-	    json_pack("{sI sI}", "vm_id", (json_int_t)agent->vm->id,
-		"wait_ms", (json_int_t)wait_ms), -1, wait_ms + CHANNEL_MS,
-	    on_channel, agent);
+	    json_pack("{sI sI}", "vm_id", (json_int_t)agent->vm->id, "wait_ms",
+		(json_int_t)wait_ms),
+	    -1, wait_ms + CHANNEL_MS, on_channel, agent);
 }
 
 void
@@ -300,8 +300,7 @@ on_call_error(const struct err *err, void *arg)
 }
 
 static void
-on_call_channel(
-    const json_t *result, int fd, const struct err *err, void *arg)
+on_call_channel(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	static const struct http_client_handlers handlers = {
 		.on_response = on_call_response,
@@ -331,8 +330,8 @@ on_call_channel(
 }
 
 struct agent_call *
-agent_poweroff(struct vm *vm, void (*cb)(const struct err *err, void *arg),
-    void *arg)
+agent_poweroff(
+    struct vm *vm, void (*cb)(const struct err *err, void *arg), void *arg)
 {
 	struct agent_call *call = new0(struct agent_call);
 
@@ -341,7 +340,8 @@ agent_poweroff(struct vm *vm, void (*cb)(const struct err *err, void *arg),
 	call->arg = arg;
 	call->request = rpc_ask(vm->node->helper, "vm.channel",
 	    json_pack("{sI sI}", "vm_id", (json_int_t)vm->id, "wait_ms",
-		(json_int_t)0), -1, CHANNEL_MS, on_call_channel, call);
+		(json_int_t)0),
+	    -1, CHANNEL_MS, on_call_channel, call);
 	return call;
 }
 

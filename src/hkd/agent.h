@@ -28,7 +28,7 @@ struct agent {
 	int lines;  /* in the second that began at */
 	int64_t second_ms;
 	enum session_state session; /* the newest that it said */
-	int64_t said_ms;	    /* when the last one was passed on */
+	int64_t said_ms;            /* when the last one was passed on */
 };
 
 void agent_init(struct agent *agent, struct vm *vm);
@@ -40,8 +40,8 @@ void agent_close(struct agent *agent);
 
 /* Asks it to power off; cb: NULL, or why it could not be asked. */
 struct agent_call;
-struct agent_call *agent_poweroff(struct vm *vm,
-    void (*cb)(const struct err *err, void *arg), void *arg);
+struct agent_call *agent_poweroff(
+    struct vm *vm, void (*cb)(const struct err *err, void *arg), void *arg);
 void agent_call_cancel(struct agent_call *call);
 
 /* Called by agent.c, in vm.c: the agent said its first word; the session

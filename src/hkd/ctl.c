@@ -11,7 +11,7 @@
 #include "json/json.h"
 
 #define CHANNEL_WAIT_MS 5000
-#define CHANNEL_MS	(CHANNEL_WAIT_MS + 5000)
+#define CHANNEL_MS      (CHANNEL_WAIT_MS + 5000)
 
 struct ctl_peer {
 	struct list link;
@@ -52,8 +52,8 @@ on_cancel(void *arg)
 }
 
 static int
-find_running(const struct ctl_peer *peer, const json_t *args,
-    struct vm **ret, struct err *err)
+find_running(const struct ctl_peer *peer, const json_t *args, struct vm **ret,
+    struct err *err)
 {
 	int64_t id = json_get_int(args, "vm_id", 0);
 	int64_t epoch = json_get_int(args, "epoch", 0);
@@ -62,8 +62,7 @@ find_running(const struct ctl_peer *peer, const json_t *args,
 	if (!peer->channels)
 		return err_set(err, ERR_FORBIDDEN,
 		    "only qvd-l7r may ask for streams into VMs");
-	if (vm == NULL || vm->state != VM_STATE_RUNNING ||
-	    vm->epoch != epoch)
+	if (vm == NULL || vm->state != VM_STATE_RUNNING || vm->epoch != epoch)
 		return err_set(err, ERR_NOT_FOUND,
 		    "run %lld of VM %lld isn't running on this node",
 		    (long long)epoch, (long long)id);
@@ -72,8 +71,7 @@ find_running(const struct ctl_peer *peer, const json_t *args,
 }
 
 static void
-handle_channel(
-    struct rpc_call *call, const json_t *args, int fd, void *arg)
+handle_channel(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	struct ctl_peer *peer = arg;
 	struct relay *relay;
@@ -89,7 +87,8 @@ handle_channel(
 	relay->call = call;
 	relay->request = rpc_ask(peer->node->helper, "vm.channel",
 	    json_pack("{sI si}", "vm_id", (json_int_t)vm->id, "wait_ms",
-		CHANNEL_WAIT_MS), -1, CHANNEL_MS, on_channel, relay);
+		CHANNEL_WAIT_MS),
+	    -1, CHANNEL_MS, on_channel, relay);
 	rpc_call_on_cancel(call, on_cancel, relay);
 }
 
@@ -103,7 +102,7 @@ handle_state(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	struct vm *vm;
 
 	closep(&fd);
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		count[vm->state]++;
 	for (i = 0; i < VM_STATE_COUNT_; i++)
 		json_object_set_new(
@@ -111,7 +110,8 @@ handle_state(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_reply(call,
 	    json_pack("{ss sI sb so}", "name", node->conf->name, "host_id",
 		(json_int_t)node->host_id, "running",
-		(int)node_is_running(node), "vms", vms), -1);
+		(int)node_is_running(node), "vms", vms),
+	    -1);
 }
 
 static const struct rpc_op operations[] = {
@@ -175,6 +175,6 @@ ctl_close(struct node *node)
 
 	rpc_listener_free(node->ctl);
 	node->ctl = NULL;
-	LIST_EACH(&node->ctl_peers, peer, struct ctl_peer, link)
+	LIST_EACH (&node->ctl_peers, peer, struct ctl_peer, link)
 		peer_free(peer);
 }

@@ -17,9 +17,9 @@
 #include "json/json.h"
 #include "model/states.h"
 
-#define IMPORT_MS	(2 * 60 * 60 * 1000)
-#define CHECKOUT_MS	(30 * 60 * 1000)
-#define PROGRESS_MS	500
+#define IMPORT_MS   (2 * 60 * 60 * 1000)
+#define CHECKOUT_MS (30 * 60 * 1000)
+#define PROGRESS_MS 500
 
 struct import {
 	struct list link;
@@ -35,8 +35,8 @@ struct import {
 	struct err err;
 };
 
-#define CLAIM_COLUMNS                                                   \
-	"SELECT c.id, c.source, c.author, c.message, c.version, "       \
+#define CLAIM_COLUMNS                                             \
+	"SELECT c.id, c.source, c.author, c.message, c.version, " \
 	"o.name AS osf FROM c JOIN osfs o ON o.id = c.osf_id"
 
 static const struct db_stmt claim_stmt = { "image_claim",
@@ -45,23 +45,25 @@ static const struct db_stmt claim_stmt = { "image_claim",
 	"AND (host_id IS NULL OR host_id = $1) RETURNING *), "
 	"n AS (INSERT INTO image_nodes (image_id, host_id, state) "
 	"SELECT id, $1, 'importing' FROM c ON CONFLICT (image_id, host_id) "
-	"DO UPDATE SET state = 'importing', state_at = now()) "
-	CLAIM_COLUMNS, 1 };
+	"DO UPDATE SET state = 'importing', state_at = now()) " CLAIM_COLUMNS,
+	1 };
 static const struct db_stmt again_stmt = { "image_again",
 	"WITH c AS (SELECT i.* FROM images i JOIN image_nodes n "
 	"ON n.image_id = i.id WHERE n.host_id = $1 "
-	"AND n.state = 'importing' AND i.state = 'importing') "
-	CLAIM_COLUMNS, 1 };
+	"AND n.state = 'importing' AND i.state = 'importing') " CLAIM_COLUMNS,
+	1 };
 static const struct db_stmt progress_stmt = { "image_progress",
 	"UPDATE images SET progress = $2 WHERE id = $1 "
-	"AND state = 'importing' AND progress IS DISTINCT FROM $2", 2 };
+	"AND state = 'importing' AND progress IS DISTINCT FROM $2",
+	2 };
 static const struct db_stmt end_stmt = { "image_end",
 	"WITH n AS (UPDATE image_nodes SET state = $3, state_at = now() "
 	"WHERE image_id = $1 AND host_id = $2) "
 	"UPDATE images SET state = $4, state_at = now(), "
 	"checksum = $5, size_bytes = $6, "
 	"progress = CASE WHEN $4 = 'published' THEN 100 ELSE progress END, "
-	"error_id = $7, error = $8 WHERE id = $1", 8 };
+	"error_id = $7, error = $8 WHERE id = $1",
+	8 };
 
 static void
 import_free(struct import *im)
@@ -76,8 +78,7 @@ import_free(struct import *im)
 }
 
 static void
-on_end_written(
-    const struct db_result *res, const struct err *err, void *arg)
+on_end_written(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct import *im = arg;
 
@@ -87,8 +88,10 @@ on_end_written(
 		return;
 	}
 	if (err != NULL)
-		log_err(LOG_LEVEL_ERROR, err, "write the end of the import "
-					      "of %s", im->name);
+		log_err(LOG_LEVEL_ERROR, err,
+		    "write the end of the import "
+		    "of %s",
+		    im->name);
 	import_free(im);
 }
 
@@ -125,9 +128,8 @@ end(struct import *im, const struct err *err)
 
 	im->ended = true;
 	if (err == NULL) {
-		store_event(im->node, &event,
-		    "image %s is published: %lld MB", im->name,
-		    (long long)(im->size_bytes / 1000000));
+		store_event(im->node, &event, "image %s is published: %lld MB",
+		    im->name, (long long)(im->size_bytes / 1000000));
 		log_info("image %s is published", im->name);
 	} else {
 		im->err.code = err->code;
@@ -146,8 +148,7 @@ end(struct import *im, const struct err *err)
 }
 
 static void
-on_checked_out(
-    const json_t *result, int fd, const struct err *err, void *arg)
+on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct import *im = arg;
 
@@ -202,7 +203,7 @@ find(const struct node *node, int64_t image_id)
 {
 	struct import *im;
 
-	LIST_EACH(&node->imports, im, struct import, link)
+	LIST_EACH (&node->imports, im, struct import, link)
 		if (im->image_id == image_id)
 			return im;
 	return NULL;
@@ -221,13 +222,14 @@ begin(struct node *node, const struct db_result *res, int row)
 	struct import *im = new0(struct import);
 	json_t *args = json_object();
 	const struct event event = { .name = "image.import-started",
-		.image_id = db_i64(res, row, "id"), .duration_ms = -1 };
+		.image_id = db_i64(res, row, "id"),
+		.duration_ms = -1 };
 
 	im->node = node;
 	im->image_id = event.image_id;
 	im->since_ms = time_now_ms();
-	im->name = xasprintf("%s@%s", db_str(res, row, "osf"),
-	    db_str(res, row, "version"));
+	im->name = xasprintf(
+	    "%s@%s", db_str(res, row, "osf"), db_str(res, row, "version"));
 	list_init(&im->link);
 	list_add(&node->imports, &im->link);
 	store_event(node, &event, "import of image %s from %.300s", im->name,
@@ -238,8 +240,8 @@ begin(struct node *node, const struct db_result *res, int row)
 	set_text(args, "author", db_str(res, row, "author"));
 	set_text(args, "message", db_str(res, row, "message"));
 	set_text(args, "version", db_str(res, row, "version"));
-	im->request = rpc_ask(node->helper, "image.import", args, -1,
-	    IMPORT_MS, on_imported, im);
+	im->request = rpc_ask(
+	    node->helper, "image.import", args, -1, IMPORT_MS, on_imported, im);
 	rpc_request_on_progress(im->request, on_progress);
 }
 
@@ -265,7 +267,7 @@ imports_claim(struct node *node)
 	struct db_params p = { 0 };
 	struct import *im;
 
-	LIST_EACH(&node->imports, im, struct import, link)
+	LIST_EACH (&node->imports, im, struct import, link)
 		if (im->ended)
 			write_end(im);
 	db_param_i64(&p, node->host_id);
@@ -278,6 +280,6 @@ imports_done(struct node *node)
 {
 	struct import *im;
 
-	LIST_EACH(&node->imports, im, struct import, link)
+	LIST_EACH (&node->imports, im, struct import, link)
 		import_free(im);
 }

@@ -84,7 +84,8 @@ run_role(const struct role *role, const char *conf_path)
 	if (fcntl(HKD_RPC_FD, F_SETFD, FD_CLOEXEC) < 0 ||
 	    fcntl(HKD_CTL_FD, F_SETFD, FD_CLOEXEC) < 0) {
 		log_error("descriptors %d and %d are not open; roles are "
-			  "started by qvd-hkd itself", HKD_RPC_FD, HKD_CTL_FD);
+			  "started by qvd-hkd itself",
+		    HKD_RPC_FD, HKD_CTL_FD);
 		return err_exit_code(ERR_USAGE);
 	}
 	/* The parent decides when we end: a terminal's ^C goes to it. */
@@ -111,8 +112,8 @@ run_parent(const char *conf_path)
 	log_init("hkd");
 	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	if (n < 0) {
-		log_error("/proc/self/exe: %s; is /proc mounted?",
-		    strerror(errno));
+		log_error(
+		    "/proc/self/exe: %s; is /proc mounted?", strerror(errno));
 		return err_exit_code(ERR_SYSTEM);
 	}
 	program[n] = '\0';
@@ -144,8 +145,8 @@ main(int argc, char **argv)
 		else if (c == 'r' && (role = find_role(optarg)) != NULL)
 			continue;
 		else
-			return usage(c == 'h' ? stdout : stderr,
-			    c == 'h' ? 0 : 2);
+			return usage(
+			    c == 'h' ? stdout : stderr, c == 'h' ? 0 : 2);
 	}
 	if (optind < argc)
 		return usage(stderr, 2);

@@ -22,8 +22,8 @@
 
 #define RETRY_MS 1000
 #define SETUP_MS 30000
-#define LIST_MS	 30000
-#define STOP_MS	 3000 /* for the last row to be written */
+#define LIST_MS  30000
+#define STOP_MS  3000 /* for the last row to be written */
 
 static const struct db_stmt host_stmt = { "host",
 	"SELECT id FROM hosts WHERE name = $1", 1 };
@@ -34,11 +34,13 @@ static const struct db_stmt host_state_stmt = { "host_state",
 	"ON CONFLICT (host_id) DO UPDATE SET state = excluded.state, "
 	"state_at = CASE WHEN r.state = excluded.state THEN r.state_at "
 	"ELSE now() END, lease_until = excluded.lease_until, "
-	"memory_bytes = $4, cpus = $5, version = $6", 6 };
+	"memory_bytes = $4, cpus = $5, version = $6",
+	6 };
 static const struct db_stmt lease_stmt = { "lease",
 	"UPDATE host_runtimes SET "
 	"lease_until = now() + $2 * interval '1 millisecond' "
-	"WHERE host_id = $1", 2 };
+	"WHERE host_id = $1",
+	2 };
 
 static void read_host(struct node *node);
 static void read_settings(struct node *node);
@@ -84,11 +86,10 @@ on_heartbeat(void *arg)
 }
 
 static void
-host_event(struct node *node, const char *name, int64_t duration_ms,
-    const char *text)
+host_event(
+    struct node *node, const char *name, int64_t duration_ms, const char *text)
 {
-	const struct event event = { .name = name,
-		.duration_ms = duration_ms };
+	const struct event event = { .name = name, .duration_ms = duration_ms };
 
 	store_event(node, &event, "%s", text);
 	log_info("%s", text);
@@ -107,7 +108,7 @@ on_retry(void *arg)
 		read_host(node);
 		return;
 	}
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		if (vm->dirty && !vm->saving)
 			vm_save(vm);
 	store_flush(node);
@@ -141,8 +142,8 @@ node_pump_queue(struct node *node)
 	struct vm *vm;
 
 	while (node_is_running(node) &&
-	    node->n_starting < node->settings.starts &&
-	    (vm = list_first(&node->queue, struct vm, queue_link)) != NULL) {
+	       node->n_starting < node->settings.starts &&
+	       (vm = list_first(&node->queue, struct vm, queue_link)) != NULL) {
 		list_del(&vm->queue_link);
 		vm_start_turn(vm);
 	}
@@ -156,7 +157,7 @@ reconcile_all(struct node *node)
 
 	/* A VM may go from the map while it is walked. */
 	vms = xcalloc(map_count(&node->vms) + 1, sizeof(struct vm *));
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		vms[n++] = vm;
 	for (i = 0; i < n; i++)
 		vm_reconcile(vms[i]);
@@ -207,7 +208,7 @@ on_list(const json_t *result, int fd, const struct err *err, void *arg)
 	node->n_adopting++; /* until all are asked about */
 	json_array_foreach (json_object_get(result, "vms"), i, id)
 		adopt(vm_get(node, json_integer_value(id)));
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		if (vm->state != VM_STATE_STOPPED)
 			adopt(vm);
 	node_adopted_one(node);
@@ -275,7 +276,7 @@ on_vms(const struct db_result *res, const struct err *err, void *arg)
 	if (chain_broke(node, err, "read the VMs of this host"))
 		return;
 	/* A row that isn't in the answer has gone, or was placed elsewhere. */
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		vm->want.here = vm->want.exists = false;
 	for (i = 0; i < db_rows(res); i++)
 		vm_take_row(node, res, i);
@@ -348,7 +349,8 @@ on_host(const struct db_result *res, const struct err *err, void *arg)
 	if (db_rows(res) == 0) {
 		/* qvd_hosts tells when there is one. */
 		log_warn("the farm has no host '%s'; add it with 'qvd host "
-			 "add %s'", node->conf->name, node->conf->name);
+			 "add %s'",
+		    node->conf->name, node->conf->name);
 		return;
 	}
 	node->host_id = db_i64(res, 0, "id");
@@ -379,8 +381,9 @@ on_schema(const struct db_result *res, const struct err *err, void *arg)
 	struct node *node = arg;
 	struct err bad;
 
-	if (chain_broke(node, err, "read the schema's version; has 'qvd db "
-				   "migrate' been run?"))
+	if (chain_broke(node, err,
+		"read the schema's version; has 'qvd db "
+		"migrate' been run?"))
 		return;
 	if (db_schema_check((int)db_i64(res, 0, "version"), &bad) < 0) {
 		log_err(LOG_LEVEL_ERROR, &bad, "qvd-hkd can't run");
@@ -414,13 +417,11 @@ on_down(struct db *db, const struct err *err, void *arg)
 
 	node->db_told = true;
 	node->down_since_ms = time_now_ms();
-	log_err(LOG_LEVEL_WARN, err,
-	    "without the database; what runs goes on");
+	log_err(LOG_LEVEL_WARN, err, "without the database; what runs goes on");
 }
 
 static void
-on_notify(
-    struct db *db, const char *channel, const char *payload, void *arg)
+on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 {
 	struct node *node = arg;
 	int64_t id;
@@ -435,7 +436,7 @@ on_notify(
 		if (node->host_id == 0)
 			read_host(node);
 	} else if (str_starts(payload, "vm ") &&
-	    str_to_i64(payload + 3, 1, INT64_MAX, &id)) {
+		   str_to_i64(payload + 3, 1, INT64_MAX, &id)) {
 		node_read_vm(node, id);
 	}
 }
@@ -510,7 +511,7 @@ node_done(struct node *node)
 
 	node->phase = NODE_STOPPING;
 	ctl_close(node);
-	MAP_EACH(&node->vms, vm)
+	MAP_EACH (&node->vms, vm)
 		vm_free(vm);
 	imports_done(node);
 	store_done(node);
@@ -534,8 +535,9 @@ node_run(const struct node_conf *conf, int fd, int ctl_fd)
 	static const struct rpc_op none[] = { { .name = NULL } };
 	_cleanup_(freep)
 	char *conninfo = node_conf_conninfo(conf, "qvd_hkd");
-	const struct db_conf db_conf = { .conninfo = conninfo,
-		.program = "qvd-hkd", .channels = channels };
+	const struct db_conf db_conf = {
+		.conninfo = conninfo, .program = "qvd-hkd", .channels = channels
+	};
 	struct node node = { 0 };
 
 	node_init(&node, conf);

@@ -33,7 +33,7 @@ struct node_settings {
 };
 
 enum node_phase {
-	NODE_WAITING,  /* for the database, or for this host's row */
+	NODE_WAITING,   /* for the database, or for this host's row */
 	NODE_PREPARING, /* network, adoption */
 	NODE_RUNNING,
 	NODE_STOPPING
@@ -49,7 +49,7 @@ struct node {
 	enum node_phase phase;
 	int exit_code;
 	int64_t host_id;
-	bool was_up; /* the database, once: the next time it is back */
+	bool was_up;  /* the database, once: the next time it is back */
 	bool db_told; /* that it is gone */
 	int64_t down_since_ms;
 	struct node_settings settings;
@@ -57,11 +57,11 @@ struct node {
 	struct timer heartbeat;
 	struct timer retry; /* of setting up, or of writing */
 	struct sigwatch term;
-	struct map vms; /* id -> struct vm */
+	struct map vms;    /* id -> struct vm */
 	struct list queue; /* of VMs that wait for their turn to start */
-	int n_starting;	   /* that have their turn */
-	bool listing;	   /* what is here is being found out */
-	int n_adopting;	   /* answers still to come */
+	int n_starting;    /* that have their turn */
+	bool listing;      /* what is here is being found out */
+	int n_adopting;    /* answers still to come */
 	struct map trees;  /* checksums whose files are known to be here */
 	struct list imports;
 	struct list outbox; /* events not yet written */
@@ -95,12 +95,12 @@ void ref_make(char ret[static REF_LEN + 1]);
 struct event {
 	const char *name;
 	int64_t vm_id, user_id, image_id; /* 0: none */
-	int64_t duration_ms;		  /* -1: none */
-	const char *error_id;		  /* NULL: none */
+	int64_t duration_ms;              /* -1: none */
+	const char *error_id;             /* NULL: none */
 	const char *ref;
 };
-void store_event(struct node *node, const struct event *event,
-    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void store_event(struct node *node, const struct event *event, const char *fmt,
+    ...) __attribute__((format(printf, 3, 4)));
 /* Writes what waits. */
 void store_flush(struct node *node);
 void store_done(struct node *node);

@@ -15,12 +15,12 @@
 #include "loop/loop.h"
 #include "net/rpc.h"
 
-#define SOCKET		"hkd.sock"
-#define GROUP		"qvd" /* may open it */
-#define BACKOFF_MIN_MS	50
-#define BACKOFF_MAX_MS	10000
-#define STEADY_MS	10000 /* lived so long: the next pause is short */
-#define STOP_MS		5000  /* for main to end by itself */
+#define SOCKET         "hkd.sock"
+#define GROUP          "qvd" /* may open it */
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 10000
+#define STEADY_MS      10000 /* lived so long: the next pause is short */
+#define STOP_MS        5000  /* for main to end by itself */
 
 struct parent {
 	struct loop *loop;
@@ -40,7 +40,8 @@ struct parent {
 static int
 open_socket(struct parent *par, struct err *err)
 {
-	_cleanup_(freep) char *path = node_conf_run_path(par->conf, SOCKET);
+	_cleanup_(freep)
+	char *path = node_conf_run_path(par->conf, SOCKET);
 	struct group *group = getgrnam(GROUP);
 	int r;
 
@@ -165,11 +166,14 @@ parent_done(struct parent *par)
 }
 
 int
-parent_run(const struct node_conf *conf, const char *conf_path,
-    const char *program)
+parent_run(
+    const struct node_conf *conf, const char *conf_path, const char *program)
 {
-	struct parent par = { .loop = loop_new(), .conf = conf,
-		.conf_path = conf_path, .program = program, .ctl_fd = -1,
+	struct parent par = { .loop = loop_new(),
+		.conf = conf,
+		.conf_path = conf_path,
+		.program = program,
+		.ctl_fd = -1,
 		.backoff_ms = BACKOFF_MIN_MS };
 	struct err err = { 0 };
 

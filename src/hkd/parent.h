@@ -13,7 +13,7 @@
 #define HKD_CTL_FD 4 /* of main: hkd.sock, listening */
 
 /* conf_path: given on to main, NULL: as it finds it. Returns an exit code. */
-int parent_run(const struct node_conf *conf, const char *conf_path,
-    const char *program);
+int parent_run(
+    const struct node_conf *conf, const char *conf_path, const char *program);
 
 #endif

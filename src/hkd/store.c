@@ -29,7 +29,8 @@ struct outgoing {
 static const struct db_stmt event_stmt = { "event",
 	"INSERT INTO events (at, name, vm_id, user_id, host_id, image_id, "
 	"text, duration_ms, error_id, ref) VALUES ($1, $2, $3, $4, $5, $6, "
-	"$7, $8, $9, $10)", 10 };
+	"$7, $8, $9, $10)",
+	10 };
 
 void
 ref_make(char ret[static REF_LEN + 1])
@@ -60,8 +61,7 @@ static void
 on_written(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct node *node = arg;
-	struct outgoing *out =
-	    list_first(&node->outbox, struct outgoing, link);
+	struct outgoing *out = list_first(&node->outbox, struct outgoing, link);
 
 	node->outbox_busy = false;
 	if (err != NULL && err->code == ERR_DATABASE) {
@@ -87,8 +87,7 @@ param_id(struct db_params *p, int64_t id)
 void
 store_flush(struct node *node)
 {
-	struct outgoing *out =
-	    list_first(&node->outbox, struct outgoing, link);
+	struct outgoing *out = list_first(&node->outbox, struct outgoing, link);
 	struct db_params p = { 0 };
 
 	if (out == NULL || node->outbox_busy || !db_is_up(node->db))
@@ -111,8 +110,7 @@ store_flush(struct node *node)
 }
 
 void
-store_event(struct node *node, const struct event *event, const char *fmt,
-    ...)
+store_event(struct node *node, const struct event *event, const char *fmt, ...)
 {
 	struct outgoing *out = new0(struct outgoing);
 	char text[1024];
@@ -132,7 +130,8 @@ store_event(struct node *node, const struct event *event, const char *fmt,
 	/* The first may be under way. */
 	if (++node->n_outbox > OUTBOX_MAX) {
 		log_error("an event is lost, because %d wait for the "
-			  "database: %s", OUTBOX_MAX, text);
+			  "database: %s",
+		    OUTBOX_MAX, text);
 		outgoing_free(node, out);
 	}
 	store_flush(node);
@@ -143,6 +142,6 @@ store_done(struct node *node)
 {
 	struct outgoing *out;
 
-	LIST_EACH(&node->outbox, out, struct outgoing, link)
+	LIST_EACH (&node->outbox, out, struct outgoing, link)
 		outgoing_free(node, out);
 }

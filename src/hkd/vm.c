@@ -93,12 +93,15 @@ error_id_of(const struct vm *vm)
 }
 
 void
-vm_event(struct vm *vm, const char *name, int64_t duration_ms,
-    const char *fmt, ...)
+vm_event(
+    struct vm *vm, const char *name, int64_t duration_ms, const char *fmt, ...)
 {
-	const struct event event = { .name = name, .vm_id = vm->id,
-		.user_id = vm->want.user_id, .image_id = vm->image_id,
-		.duration_ms = duration_ms, .error_id = error_id_of(vm),
+	const struct event event = { .name = name,
+		.vm_id = vm->id,
+		.user_id = vm->want.user_id,
+		.image_id = vm->image_id,
+		.duration_ms = duration_ms,
+		.error_id = error_id_of(vm),
 		.ref = err_is_set(&vm->err) ? vm->ref : NULL };
 	char text[1024];
 	va_list ap;
@@ -152,14 +155,14 @@ note_error(struct vm *vm, const struct err *err)
 		return;
 	/* Some of the words may come from inside the VM. */
 	vm->err.code = err->code;
-	str_escape(vm->err.msg, sizeof(vm->err.msg), err->msg,
-	    strlen(err->msg));
+	str_escape(
+	    vm->err.msg, sizeof(vm->err.msg), err->msg, strlen(err->msg));
 	ref_make(vm->ref);
 }
 
 void
-vm_fail(struct vm *vm, enum vm_event event, const char *name,
-    const struct err *err)
+vm_fail(
+    struct vm *vm, enum vm_event event, const char *name, const struct err *err)
 {
 	int64_t since = time_now_ms() - vm->run_since_ms;
 
@@ -263,13 +266,15 @@ on_ended(int events, void *arg)
 	if (vm->state == VM_STATE_STARTING) {
 		err_set(&err, ERR_VM_START,
 		    "start VM %lld: its container ended before its agent "
-		    "came up", (long long)vm->id);
+		    "came up",
+		    (long long)vm->id);
 		vm_fail(vm, VM_EVENT_EXIT, "vm.start-failed", &err);
 		return;
 	}
 	err_set(&err, ERR_VM_LOST,
 	    "VM %lld ended by itself: it was powered off from inside, or its "
-	    "agent died", (long long)vm->id);
+	    "agent died",
+	    (long long)vm->id);
 	vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
 }
 
@@ -322,9 +327,9 @@ vm_agent_session(struct vm *vm, enum session_state session)
 		vm_event(vm, "session.suspended", lasted,
 		    "the session is suspended and waits for its user");
 	else if (was == SESSION_SUSPENDED && session != SESSION_STOPPED &&
-	    session != SESSION_STOPPING)
-		vm_event(vm, "session.resumed", lasted,
-		    "the session is resumed");
+		 session != SESSION_STOPPING)
+		vm_event(
+		    vm, "session.resumed", lasted, "the session is resumed");
 	else if (session == SESSION_STOPPED && was != SESSION_STOPPED)
 		vm_event(vm, "session.ended", lasted, "the session ended");
 }
@@ -335,7 +340,7 @@ static bool
 wants_run(const struct vm *vm)
 {
 	return vm->want.exists && vm->want.here &&
-	    vm->want.desired == VM_DESIRED_RUNNING;
+	       vm->want.desired == VM_DESIRED_RUNNING;
 }
 
 /* Its time runs when its turn comes; whoever is before it has a deadline. */
@@ -373,8 +378,8 @@ free_if_unused(void *arg)
 	struct vm *vm = arg;
 
 	vm->freeing = false;
-	if (vm->state == VM_STATE_STOPPED && !vm->want.here &&
-	    !vm->saving && !vm->dirty && !vm->adopting)
+	if (vm->state == VM_STATE_STOPPED && !vm->want.here && !vm->saving &&
+	    !vm->dirty && !vm->adopting)
 		vm_free(vm);
 }
 
@@ -397,8 +402,7 @@ reconcile_alive(struct vm *vm)
 {
 	if (!wants_run(vm) || vm->want.epoch > vm->epoch)
 		vm_stop_begin(vm);
-	else if (vm->state == VM_STATE_STARTING &&
-	    vm->step == VM_STEP_NONE) {
+	else if (vm->state == VM_STATE_STARTING && vm->step == VM_STEP_NONE) {
 		/* Found after a restart of the daemon, as far as it came. */
 		if (vm->pid != 0)
 			vm_start_agent(vm);

@@ -19,30 +19,29 @@ struct vm_wanted {
 	int64_t epoch;
 	int64_t user_id;
 	int64_t osf_id;
-	char *name;	/* of the VM */
-	char *owner;	/* "alice@default" */
+	char *name;  /* of the VM */
+	char *owner; /* "alice@default" */
 	char *osf;
 	char *tag;
 	char *address;
 	int32_t idmap_slot;
 	bool is_volatile;
 	bool is_lxc;
-	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max,
-	    home_mb;
+	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, home_mb;
 };
 
 /* Where a start or a stop is. Steps are taken in this order. */
 enum vm_step {
 	VM_STEP_NONE,
-	VM_STEP_QUEUED,	  /* start: waits for its turn */
-	VM_STEP_IMAGE,	  /* which image its tag names */
+	VM_STEP_QUEUED,   /* start: waits for its turn */
+	VM_STEP_IMAGE,    /* which image its tag names */
 	VM_STEP_CHECKOUT, /* its files on this node */
-	VM_STEP_START,	  /* the container */
-	VM_STEP_AGENT,	  /* the agent's first word */
-	VM_STEP_ASK,	  /* stop: the agent is asked to power off */
-	VM_STEP_END,	  /* stop: its end is awaited */
-	VM_STEP_STOP,	  /* stop: liblxc's stop, then kill */
-	VM_STEP_CLEAN,	  /* what is left is removed */
+	VM_STEP_START,    /* the container */
+	VM_STEP_AGENT,    /* the agent's first word */
+	VM_STEP_ASK,      /* stop: the agent is asked to power off */
+	VM_STEP_END,      /* stop: its end is awaited */
+	VM_STEP_STOP,     /* stop: liblxc's stop, then kill */
+	VM_STEP_CLEAN,    /* what is left is removed */
 };
 
 struct vm {
@@ -57,19 +56,19 @@ struct vm {
 	pid_t pid;
 	enum session_state session;
 	int64_t session_since_ms;
-	char *text; /* column step */
+	char *text;     /* column step */
 	struct err err; /* why the run ended badly; ERR_NONE */
 	char ref[REF_LEN + 1];
 
 	enum vm_step step;
 	struct list queue_link; /* node->queue in VM_STEP_QUEUED */
-	bool has_turn;		/* counts in node->n_starting */
-	bool touched; /* something of it may be on the node */
-	bool asked;   /* its agent has been asked to power off, or can't be */
+	bool has_turn;          /* counts in node->n_starting */
+	bool touched;           /* something of it may be on the node */
+	bool asked; /* its agent has been asked to power off, or can't be */
 	bool adopting;
 	bool freeing; /* at the end of this turn, if it is still of no use */
 	struct rpc_request *request; /* the step's, to the helper */
-	struct timer deadline;	     /* of the state */
+	struct timer deadline;       /* of the state */
 	struct timer step_timer;     /* of one step */
 	int64_t state_since_ms, run_since_ms;
 	int pidfd;
@@ -126,8 +125,7 @@ void vm_adopt(struct vm *vm);
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;
 /* Takes what a row says; for a VM first heard of, also what its runtime row
  * says. */
-struct vm *vm_take_row(
-    struct node *node, const struct db_result *res, int row);
+struct vm *vm_take_row(struct node *node, const struct db_result *res, int row);
 void vm_save(struct vm *vm);
 
 #endif

@@ -12,9 +12,9 @@
 #include "hkd/vm.h"
 #include "json/json.h"
 
-#define ADOPT_MS 60000
-#define CLEAN_MS 60000
-#define RETRY_MS 5000
+#define ADOPT_MS         60000
+#define CLEAN_MS         60000
+#define RETRY_MS         5000
 #define UNKNOWN_GRACE_MS 5000
 
 static void
@@ -39,23 +39,24 @@ found(struct vm *vm, const json_t *result, int fd)
 	vm_watch_exit(vm, fd);
 	if (!vm_enter(vm, VM_EVENT_ADOPT))
 		return;
-	vm_event(vm, "vm.adopted", -1, "found %s after a restart of the "
-	    "house-keeper", vm_state_to_str(vm->state));
+	vm_event(vm, "vm.adopted", -1,
+	    "found %s after a restart of the "
+	    "house-keeper",
+	    vm_state_to_str(vm->state));
 	if (vm->state == VM_STATE_RUNNING)
 		agent_open(&vm->agent, 0);
 }
 
 static void
-on_bits_removed(
-    const json_t *result, int fd, const struct err *err, void *arg)
+on_bits_removed(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct vm *vm = arg;
 
 	closep(&fd);
 	vm->request = NULL;
 	if (err != NULL)
-		log_err(LOG_LEVEL_ERROR, err,
-		    "remove what is left of VM %lld", (long long)vm->id);
+		log_err(LOG_LEVEL_ERROR, err, "remove what is left of VM %lld",
+		    (long long)vm->id);
 	settled(vm);
 }
 
@@ -68,18 +69,18 @@ not_found(struct vm *vm)
 	vm->touched = true;
 	vm->session = SESSION_STOPPED;
 	/* Only bits of it are left; a start that had begun begins again. */
-	if (vm->state == VM_STATE_STOPPED ||
-	    vm->state == VM_STATE_STARTING) {
+	if (vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_STARTING) {
 		vm->run_since_ms = time_now_ms();
-		vm_ask(vm, "vm.clean", json_object(), CLEAN_MS,
-		    on_bits_removed);
+		vm_ask(
+		    vm, "vm.clean", json_object(), CLEAN_MS, on_bits_removed);
 		return;
 	}
 	if (vm->state == VM_STATE_RUNNING) {
 		vm->run_since_ms = time_now_ms();
 		err_set(&err, ERR_VM_LOST,
 		    "VM %lld ended while the house-keeper of its node was "
-		    "not running", (long long)vm->id);
+		    "not running",
+		    (long long)vm->id);
 		vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
 	}
 	settled(vm);
@@ -121,13 +122,14 @@ vm_adopt(struct vm *vm)
 	vm->adopting = true;
 	if (vm->want.exists) {
 		vm_ask(vm, "vm.adopt",
-		    json_pack("{si ss}", "idmap_slot",
-			(int)vm->want.idmap_slot, "address",
-			vm->want.address), ADOPT_MS, on_adopted);
+		    json_pack("{si ss}", "idmap_slot", (int)vm->want.idmap_slot,
+			"address", vm->want.address),
+		    ADOPT_MS, on_adopted);
 		return;
 	}
 	log_warn("VM %lld: no row speaks of what is here of it; it is "
-		 "removed", (long long)vm->id);
+		 "removed",
+	    (long long)vm->id);
 	vm_ask(vm, "vm.stop", json_pack("{si}", "grace_ms", UNKNOWN_GRACE_MS),
 	    ADOPT_MS, on_unknown_stopped);
 }

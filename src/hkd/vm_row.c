@@ -10,22 +10,23 @@
 #include "base/time.h"
 #include "hkd/vm.h"
 
-#define ROW_COLUMNS                                                        \
-	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, "   \
-	"host(v.address) AS address, v.host_id, o.name AS osf, "           \
-	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "    \
-	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "              \
-	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "        \
-	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "     \
-	"r.session, r.error_id, r.error, r.error_ref "                     \
-	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                       \
-	"JOIN users u ON u.id = v.user_id "                                \
-	"JOIN tenants t ON t.id = u.tenant_id "                            \
+#define ROW_COLUMNS                                                      \
+	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, " \
+	"host(v.address) AS address, v.host_id, o.name AS osf, "         \
+	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "  \
+	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "            \
+	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "      \
+	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "   \
+	"r.session, r.error_id, r.error, r.error_ref "                   \
+	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                     \
+	"JOIN users u ON u.id = v.user_id "                              \
+	"JOIN tenants t ON t.id = u.tenant_id "                          \
 	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
 
 const struct db_stmt vm_rows_stmt = { "vm_rows",
 	"SELECT " ROW_COLUMNS "WHERE v.host_id = $1 OR "
-	"(r.host_id = $1 AND r.state <> 'stopped')", 1 };
+	"(r.host_id = $1 AND r.state <> 'stopped')",
+	1 };
 const struct db_stmt vm_row_stmt = { "vm_row",
 	"SELECT " ROW_COLUMNS "WHERE v.id = $1", 1 };
 
@@ -45,7 +46,8 @@ static const struct db_stmt save_stmt = { "vm_save",
 	"coalesce(r.started_at, excluded.started_at) "
 	"ELSE excluded.started_at END, "
 	"step = $8, error_id = $9, error = $10, error_ref = $11 "
-	"WHERE r.epoch <= $2", 11 };
+	"WHERE r.epoch <= $2",
+	11 };
 
 /* Reading */
 
@@ -70,8 +72,8 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	w->exists = true;
 	w->here = db_i64(res, row, "host_id") == vm->node->host_id;
 	w->desired = str_eq(db_str(res, row, "desired"), "running")
-	    ? VM_DESIRED_RUNNING
-	    : VM_DESIRED_STOPPED;
+			 ? VM_DESIRED_RUNNING
+			 : VM_DESIRED_STOPPED;
 	w->epoch = db_i64(res, row, "epoch");
 	w->user_id = db_i64(res, row, "user_id");
 	w->osf_id = db_i64(res, row, "osf_id");
@@ -112,8 +114,8 @@ take_run(struct vm *vm, const struct db_result *res, int row)
 		vm->err.code = err_from_id(error_id);
 		str_copy(vm->err.msg, sizeof(vm->err.msg),
 		    db_str(res, row, "error"));
-		str_copy(vm->ref, sizeof(vm->ref),
-		    db_str(res, row, "error_ref"));
+		str_copy(
+		    vm->ref, sizeof(vm->ref), db_str(res, row, "error_ref"));
 	}
 }
 
@@ -127,9 +129,9 @@ run_differs(const struct vm *vm, const struct db_result *res, int row)
 	if (state == NULL)
 		return vm->epoch > 0;
 	return db_i64(res, row, "run_epoch") < vm->epoch ||
-	    (db_i64(res, row, "run_epoch") == vm->epoch &&
-		(!str_eq(state, vm_state_to_str(vm->state)) ||
-		    !str_eq(session, session_state_to_str(vm->session))));
+	       (db_i64(res, row, "run_epoch") == vm->epoch &&
+		   (!str_eq(state, vm_state_to_str(vm->state)) ||
+		       !str_eq(session, session_state_to_str(vm->session))));
 }
 
 struct vm *

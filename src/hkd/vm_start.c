@@ -24,7 +24,8 @@ static const struct db_stmt image_stmt = { "vm_image",
 	"SELECT id, version, state, blocked, checksum, progress, error "
 	"FROM images WHERE osf_id = $1 AND id = coalesce("
 	"(SELECT image_id FROM image_tags WHERE osf_id = $1 AND tag = $2), "
-	"(SELECT id FROM images WHERE osf_id = $1 AND version = $2))", 2 };
+	"(SELECT id FROM images WHERE osf_id = $1 AND version = $2))",
+	2 };
 
 static void
 fail(struct vm *vm, const struct err *err)
@@ -77,9 +78,9 @@ vm_start_done(struct vm *vm)
 		return;
 	vm_event(vm, "vm.running", took,
 	    "running on '%s' from image %s (checkout %.0f ms, start %.0f ms, "
-	    "agent %.0f ms)", vm->node->conf->name,
-	    vm->image_name != NULL ? vm->image_name : "?", vm->phase_ms[0],
-	    vm->phase_ms[1], vm->phase_ms[2]);
+	    "agent %.0f ms)",
+	    vm->node->conf->name, vm->image_name != NULL ? vm->image_name : "?",
+	    vm->phase_ms[0], vm->phase_ms[1], vm->phase_ms[2]);
 	vm_reconcile(vm);
 }
 
@@ -126,22 +127,21 @@ hostname_of(const struct vm *vm)
 static void
 step_start(struct vm *vm)
 {
-	_cleanup_(freep) char *host = hostname_of(vm);
+	_cleanup_(freep)
+	char *host = hostname_of(vm);
 	const struct vm_wanted *w = &vm->want;
 
 	vm_set_text(vm, "starting the container");
 	set_step(vm, VM_STEP_START);
 	vm->touched = true;
 	vm_ask(vm, "vm.start",
-	    json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}",
-		"epoch", (json_int_t)vm->epoch, "hostname", host,
-		"checksum", vm->checksum, "volatile", (int)w->is_volatile,
-		"address", w->address, "idmap_slot", (int)w->idmap_slot,
-		"memory_mb", (json_int_t)w->memory_mb,
-		"swap_mb", (json_int_t)w->swap_mb,
-		"cpu_percent", (json_int_t)w->cpu_percent,
-		"cpu_weight", (json_int_t)w->cpu_weight,
-		"pids_max", (json_int_t)w->pids_max,
+	    json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}", "epoch",
+		(json_int_t)vm->epoch, "hostname", host, "checksum",
+		vm->checksum, "volatile", (int)w->is_volatile, "address",
+		w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
+		(json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
+		"cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
+		(json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
 		"home_mb", (json_int_t)w->home_mb),
 	    START_MS, on_started);
 }
@@ -149,8 +149,7 @@ step_start(struct vm *vm)
 /* The image */
 
 static void
-on_checked_out(
-    const json_t *result, int fd, const struct err *err, void *arg)
+on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct vm *vm = arg;
 	struct err why;
@@ -178,10 +177,11 @@ check_image(const struct vm *vm, const struct db_result *res, struct err *err)
 	if (db_rows(res) == 0)
 		return err_set(err, ERR_IMAGE,
 		    "OSF '%s' has no image '%s'; import one, or move the tag "
-		    "('qvd image list')", vm->want.osf, vm->want.tag);
+		    "('qvd image list')",
+		    vm->want.osf, vm->want.tag);
 	if (db_bool(res, 0, "blocked"))
-		return err_set(err, ERR_IMAGE, "image '%s' is blocked",
-		    vm->image_name);
+		return err_set(
+		    err, ERR_IMAGE, "image '%s' is blocked", vm->image_name);
 	state = db_str(res, 0, "state");
 	error = db_str(res, 0, "error");
 	if (!str_eq(state, "published") && !str_eq(state, "retired"))
@@ -212,8 +212,8 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	}
 	version = db_str(res, 0, "version");
 	free(vm->image_name);
-	vm->image_name = xasprintf("%s@%s", vm->want.osf,
-	    version != NULL ? version : vm->want.tag);
+	vm->image_name = xasprintf(
+	    "%s@%s", vm->want.osf, version != NULL ? version : vm->want.tag);
 	if (check_image(vm, res, &why) < 0) {
 		fail(vm, &why);
 		return;
@@ -241,15 +241,16 @@ vm_start_turn(struct vm *vm)
 
 	vm->has_turn = true;
 	vm->node->n_starting++;
-	timer_start(&vm->deadline,
-	    vm_state_deadline(VM_STATE_STARTING)->deadline_ms);
+	timer_start(
+	    &vm->deadline, vm_state_deadline(VM_STATE_STARTING)->deadline_ms);
 	vm_set_text(vm, "looking for its image");
 	vm->step = VM_STEP_IMAGE;
 	vm->state_since_ms = time_now_ms();
 	if (!vm->want.is_lxc) {
 		err_set(&err, ERR_VM_START,
 		    "this node can't run virtual machines (OSF '%s' has "
-		    "hypervisor kvm)", vm->want.osf);
+		    "hypervisor kvm)",
+		    vm->want.osf);
 		fail(vm, &err);
 		return;
 	}

@@ -13,7 +13,7 @@
 #include "json/json.h"
 
 #define STOP_GRACE_MS 2000 /* after the agent had its own */
-#define STOP_MS	      60000
+#define STOP_MS       60000
 #define CLEAN_MS      60000
 
 static void
@@ -46,8 +46,7 @@ stuck(struct vm *vm, const struct err *err)
 		vm_enter(vm, VM_EVENT_STUCK);
 		return;
 	}
-	err_wrap(&why, 0, "remove what is left of VM %lld",
-	    (long long)vm->id);
+	err_wrap(&why, 0, "remove what is left of VM %lld", (long long)vm->id);
 	vm_fail(vm, VM_EVENT_STUCK, "vm.zombie", &why);
 }
 
@@ -73,8 +72,7 @@ on_stopped(const json_t *result, int fd, const struct err *err, void *arg)
 	vm->request = NULL;
 	/* Cleaning kills what is still there, or says what can't be. */
 	if (err != NULL)
-		log_err(LOG_LEVEL_WARN, err, "stop VM %lld",
-		    (long long)vm->id);
+		log_err(LOG_LEVEL_WARN, err, "stop VM %lld", (long long)vm->id);
 	vm->step = VM_STEP_CLEAN;
 	vm_ask(vm, "vm.clean", json_object(), CLEAN_MS, on_cleaned);
 }
@@ -146,9 +144,8 @@ vm_stop_begin(struct vm *vm)
 		return;
 	vm_event(vm, "vm.stopping", -1, "%s",
 	    !vm->want.exists ? "it was deleted"
-		: !vm->want.here ? "it was placed on another node"
-		: vm->want.desired == VM_DESIRED_STOPPED
-		? "stop wanted"
-		: "a new run is wanted");
+	    : !vm->want.here ? "it was placed on another node"
+	    : vm->want.desired == VM_DESIRED_STOPPED ? "stop wanted"
+						     : "a new run is wanted");
 	vm_reconcile(vm);
 }

@@ -15,7 +15,7 @@ acquire_run_is_over(
 	if (runtime == NULL || runtime->epoch < vm->epoch)
 		return false;
 	return runtime->state == VM_STATE_STOPPED ||
-	    runtime->state == VM_STATE_STOPPING;
+	       runtime->state == VM_STATE_STOPPING;
 }
 
 /* What connect and stop refuse alike. */
@@ -30,8 +30,8 @@ check_right(const struct acquire_in *in, bool to_connect, struct err *err)
 		    "The requested virtual machine is offline for "
 		    "maintenance");
 	if (in->user->blocked)
-		return err_set(err, ERR_AUTH, "the user '%s' is blocked",
-		    in->user->login);
+		return err_set(
+		    err, ERR_AUTH, "the user '%s' is blocked", in->user->login);
 	if (in->tenant->blocked)
 		return err_set(err, ERR_AUTH, "the tenant '%s' is blocked",
 		    in->tenant->name);
@@ -52,6 +52,12 @@ check_holder(const struct acquire_in *in, struct err *err)
 		    "Aborted by contending session VM VM_ID: %lld: the session "
 		    "was opened from another client",
 		    (long long)in->vm->id);
+	/* Who stopped it, meant it: only somebody who asks for it starts it
+	 * again, not a client that looks for its lost link. */
+	if (in->vm->desired == VM_DESIRED_STOPPED)
+		return err_set(err, ERR_CONFLICT,
+		    "The requested virtual machine was stopped meanwhile; "
+		    "connect again to start it");
 	return 0;
 }
 
@@ -69,8 +75,8 @@ check_run(const struct acquire_in *in, struct err *err)
 }
 
 int
-acquire_decide(const struct acquire_in *in, struct acquire_plan *ret,
-    struct err *err)
+acquire_decide(
+    const struct acquire_in *in, struct acquire_plan *ret, struct err *err)
 {
 	struct acquire_plan plan = { 0 };
 	int r;
@@ -78,10 +84,9 @@ acquire_decide(const struct acquire_in *in, struct acquire_plan *ret,
 	if ((r = check_right(in, true, err)) < 0 ||
 	    (r = check_holder(in, err)) < 0 || (r = check_run(in, err)) < 0)
 		return r;
-	plan.generation = in->session == NULL ? 1 :
-						in->session->generation + 1;
-	plan.evict = in->session != NULL &&
-	    in->session->state != LINK_DISCONNECTED;
+	plan.generation = in->session == NULL ? 1 : in->session->generation + 1;
+	plan.evict =
+	    in->session != NULL && in->session->state != LINK_DISCONNECTED;
 	plan.epoch = in->vm->epoch;
 	plan.run = ACQUIRE_JOIN;
 	if (acquire_run_is_over(in->vm, in->runtime)) {
@@ -89,9 +94,8 @@ acquire_decide(const struct acquire_in *in, struct acquire_plan *ret,
 		plan.epoch = in->vm->epoch + 1;
 		/* While anything of the last run may be left, the same node
 		 * must end it before it starts the next. */
-		plan.place = in->vm->host_id == 0 ||
-		    in->runtime == NULL ||
-		    in->runtime->state == VM_STATE_STOPPED;
+		plan.place = in->vm->host_id == 0 || in->runtime == NULL ||
+			     in->runtime->state == VM_STATE_STOPPED;
 	}
 	if (!plan.place && !in->host_running)
 		return err_set(err, ERR_UNAVAILABLE,
@@ -104,8 +108,7 @@ acquire_decide(const struct acquire_in *in, struct acquire_plan *ret,
 }
 
 int
-stop_decide(
-    const struct acquire_in *in, enum stop_plan *ret, struct err *err)
+stop_decide(const struct acquire_in *in, enum stop_plan *ret, struct err *err)
 {
 	const struct vm_row *vm = in->vm;
 	int r;
@@ -115,7 +118,8 @@ stop_decide(
 	if (in->runtime != NULL && in->runtime->state == VM_STATE_ZOMBIE)
 		return err_set(err, ERR_UNAVAILABLE,
 		    "The requested virtual machine is in an unstoppable state "
-		    "(%s)", vm_state_to_str(in->runtime->state));
+		    "(%s)",
+		    vm_state_to_str(in->runtime->state));
 	*ret = vm->desired == VM_DESIRED_STOPPED ? STOP_NOTHING : STOP_WRITE;
 	return 0;
 }

@@ -12,11 +12,11 @@
 #include "model/rows.h"
 
 struct acquire_in {
-	int64_t vm_id;			   /* as asked for */
-	int64_t user_id;		   /* who is logged in */
-	const struct vm_row *vm;	   /* NULL: no such row */
+	int64_t vm_id;                        /* as asked for */
+	int64_t user_id;                      /* who is logged in */
+	const struct vm_row *vm;              /* NULL: no such row */
 	const struct vm_runtime_row *runtime; /* NULL: never ran */
-	const struct session_row *session; /* NULL: never connected */
+	const struct session_row *session;    /* NULL: never connected */
 	const struct user_row *user;
 	const struct tenant_row *tenant;
 	/* The placed host's, when vm->host_id is set. */
@@ -35,9 +35,9 @@ enum acquire_run {
 
 struct acquire_plan {
 	enum acquire_run run;
-	bool place;	    /* choose a host (START only) */
-	bool evict;	    /* somebody holds the session: its holder hears */
-	int64_t epoch;	    /* the run to wait for */
+	bool place;         /* choose a host (START only) */
+	bool evict;         /* somebody holds the session: its holder hears */
+	int64_t epoch;      /* the run to wait for */
 	int64_t generation; /* of the session: write it */
 };
 
@@ -48,10 +48,11 @@ struct acquire_plan {
  *   ERR_AUTH        user or tenant blocked since the login
  *   ERR_FORBIDDEN   You are not allowed to access requested virtual machine
  *   ERR_TAKEN_OVER  a reconnection after somebody else took the session
+ *   ERR_CONFLICT    a reconnection after the VM was stopped
  *   ERR_UNAVAILABLE zombie, or its node is down
  */
-int acquire_decide(const struct acquire_in *in, struct acquire_plan *ret,
-    struct err *err);
+int acquire_decide(
+    const struct acquire_in *in, struct acquire_plan *ret, struct err *err);
 
 enum stop_plan {
 	STOP_NOTHING, /* it is stopped, or stopping already: wait for it */
@@ -59,12 +60,12 @@ enum stop_plan {
 };
 /* The same for stop_vm. A VM whose start is wanted but not begun is stopped
  * by STOP_WRITE too. */
-int stop_decide(const struct acquire_in *in, enum stop_plan *ret,
-    struct err *err);
+int stop_decide(
+    const struct acquire_in *in, enum stop_plan *ret, struct err *err);
 
 /* True if the run that vm->epoch names has ended or never was: the next
  * wish to run is a new epoch. */
-bool acquire_run_is_over(const struct vm_row *vm,
-    const struct vm_runtime_row *runtime);
+bool acquire_run_is_over(
+    const struct vm_row *vm, const struct vm_runtime_row *runtime);
 
 #endif

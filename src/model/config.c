@@ -72,7 +72,7 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 	switch (k->type) {
 	case CONFIG_STR:
 		return str_is_text(value, (size_t)k->max) &&
-		    strlen(value) >= (size_t)k->min;
+		       strlen(value) >= (size_t)k->min;
 	case CONFIG_INT:
 		return str_to_i64(value, k->min, k->max, ret);
 	case CONFIG_BOOL:
@@ -89,7 +89,7 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 		return ipv4_net_parse(value, &net, NULL) == 0;
 	case CONFIG_ADDRESS:
 		return value[0] == '\0' ||
-		    ipv4_parse(value, &address, NULL) == 0;
+		       ipv4_parse(value, &address, NULL) == 0;
 	}
 	return false;
 }
@@ -113,7 +113,8 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 	case CONFIG_DURATION:
 		return err_set(err, ERR_PARAMETER,
 		    "%s is a time like 30s, 5m or 2h, from %lld to %lld "
-		    "seconds", k->key, (long long)(k->min / SECOND),
+		    "seconds",
+		    k->key, (long long)(k->min / SECOND),
 		    (long long)(k->max / SECOND));
 	case CONFIG_BOOL:
 		return err_set(err, ERR_PARAMETER, "%s is yes or no", k->key);

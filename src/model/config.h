@@ -13,12 +13,12 @@
 #include "base/err.h"
 
 enum config_type {
-	CONFIG_STR,	 /* text */
-	CONFIG_INT,	 /* number within [min, max] */
-	CONFIG_BOOL,	 /* yes/no */
+	CONFIG_STR,      /* text */
+	CONFIG_INT,      /* number within [min, max] */
+	CONFIG_BOOL,     /* yes/no */
 	CONFIG_DURATION, /* "30s", "5m"; within [min, max] milliseconds */
-	CONFIG_NET,	 /* "10.88.0.1/16" */
-	CONFIG_ADDRESS,	 /* "10.88.0.2", or "" */
+	CONFIG_NET,      /* "10.88.0.1/16" */
+	CONFIG_ADDRESS,  /* "10.88.0.2", or "" */
 };
 
 struct config_key {
@@ -34,8 +34,8 @@ extern const struct config_key config_keys[];
 /* NULL if there is no such key. */
 const struct config_key *config_find(const char *key);
 /* Whether value is right for the key; a sentence that says what is. */
-int config_check(const struct config_key *key, const char *value,
-    struct err *err);
+int config_check(
+    const struct config_key *key, const char *value, struct err *err);
 /* A value read back; the key's default when value is NULL or wrong. */
 int64_t config_i64(const struct config_key *key, const char *value);
 bool config_bool(const struct config_key *key, const char *value);

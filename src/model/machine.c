@@ -8,9 +8,9 @@ static const struct {
 	enum vm_event event;
 	enum vm_state to;
 } vm_table[] = {
-#define T(from, event, to)                                              \
-	{                                                               \
-		VM_STATE_##from, VM_EVENT_##event, VM_STATE_##to        \
+#define T(from, event, to)                                       \
+	{                                                        \
+		VM_STATE_##from, VM_EVENT_##event, VM_STATE_##to \
 	}
 	T(STOPPED, START, STARTING),
 	/* Its row was lost or its writer died before it could say so. */
@@ -46,9 +46,9 @@ static const struct {
 	enum session_event event;
 	enum session_state to;
 } session_table[] = {
-#define T(from, event, to)                                              \
-	{                                                               \
-		SESSION_##from, SESSION_EVENT_##event, SESSION_##to     \
+#define T(from, event, to)                                          \
+	{                                                           \
+		SESSION_##from, SESSION_EVENT_##event, SESSION_##to \
 	}
 	T(STOPPED, START, STARTING),
 

@@ -16,8 +16,8 @@
 #include "model/states.h"
 
 /* *ret is written only on success. */
-int vm_state_next(enum vm_state from, enum vm_event event,
-    enum vm_state *ret, struct err *err);
+int vm_state_next(enum vm_state from, enum vm_event event, enum vm_state *ret,
+    struct err *err);
 int session_state_next(enum session_state from, enum session_event event,
     enum session_state *ret, struct err *err);
 
@@ -32,8 +32,7 @@ struct session_deadline {
 	enum session_event event;
 };
 const struct vm_deadline *vm_state_deadline(enum vm_state state);
-const struct session_deadline *session_state_deadline(
-    enum session_state state);
+const struct session_deadline *session_state_deadline(enum session_state state);
 
 /* Something of the VM may exist on its node. */
 bool vm_state_is_alive(enum vm_state state);

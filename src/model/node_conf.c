@@ -7,12 +7,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define KEY(section_, key_, kind, member, ...)                  \
-	{                                                       \
-		.section = (section_), .key = (key_),           \
-		.type = CONF_##kind,                            \
-		.offset = offsetof(struct node_conf, member),   \
-		__VA_ARGS__                                     \
+#define KEY(section_, key_, kind, member, ...)                             \
+	{                                                                  \
+		.section = (section_), .key = (key_), .type = CONF_##kind, \
+		.offset = offsetof(struct node_conf, member), __VA_ARGS__  \
 	}
 
 const struct conf_key node_conf_keys[] = {
@@ -77,7 +75,8 @@ node_conf_load(const char *path, struct node_conf *ret, struct err *err)
 	    (conf.netns[0] != '\0' && !str_is_name(conf.netns, 64))) {
 		r = err_set(err, ERR_CONFIG,
 		    "%s: name, cgroup and netns of [node] are at most 64 "
-		    "letters, digits, '_', '.', '-'", path);
+		    "letters, digits, '_', '.', '-'",
+		    path);
 		node_conf_done(&conf);
 		return r;
 	}
@@ -109,9 +108,11 @@ node_conf_conninfo(const struct node_conf *conf, const char *role)
 	const char *db = conf->database;
 
 	if (str_starts(db, "postgresql://") || str_starts(db, "postgres://"))
-		return xasprintf("%s%cuser=%s&options="
+		return xasprintf(
+		    "%s%cuser=%s&options="
 		    "-c%%20search_path%%3Dqvd%%20-c%%20timezone%%3DUTC",
 		    db, strchr(db, '?') != NULL ? '&' : '?', role);
 	return xasprintf("%s user=%s "
-	    "options='-c search_path=qvd -c timezone=UTC'", db, role);
+			 "options='-c search_path=qvd -c timezone=UTC'",
+	    db, role);
 }

@@ -10,23 +10,23 @@
 #include "base/conf.h"
 
 struct node_conf {
-	char *name;	    /* [node] name: of this host's row */
-	char *cgroup;	    /* [node] cgroup: top cgroup of this farm's VMs */
-	char *netns;	    /* [node] netns: "" = the host's network
-			     * namespace; else a namespace of that name, made
-			     * when missing, for bridge and desktops */
+	char *name;           /* [node] name: of this host's row */
+	char *cgroup;         /* [node] cgroup: top cgroup of this farm's VMs */
+	char *netns;          /* [node] netns: "" = the host's network
+			       * namespace; else a namespace of that name, made
+			       * when missing, for bridge and desktops */
 	bool limits_optional; /* [node] limits_optional: start desktops also
-			     * where the kernel can't limit them */
-	char *database;	    /* [database] conninfo without user */
-	char *cert;	    /* [tls] certificate chain, PEM file */
-	char *key;	    /* [tls] key, PEM file, root only */
-	char *run_dir;	    /* [paths] run: /run/qvd */
-	char *data_dir;	    /* [paths] data: /var/lib/qvd */
-	char *programs_dir; /* [paths] programs: where qvd-l7r etc. are */
-	char *sql_dir;	    /* [paths] sql: the migrations */
-	char *listen;	    /* [l7r] listen: "*:8443" */
-	int l7r_workers;    /* [l7r] workers: 0 = one per CPU */
-	int l7r_auths;	    /* [l7r] auth processes: 2 */
+			       * where the kernel can't limit them */
+	char *database;       /* [database] conninfo without user */
+	char *cert;           /* [tls] certificate chain, PEM file */
+	char *key;            /* [tls] key, PEM file, root only */
+	char *run_dir;        /* [paths] run: /run/qvd */
+	char *data_dir;       /* [paths] data: /var/lib/qvd */
+	char *programs_dir;   /* [paths] programs: where qvd-l7r etc. are */
+	char *sql_dir;        /* [paths] sql: the migrations */
+	char *listen;         /* [l7r] listen: "*:8443" */
+	int l7r_workers;      /* [l7r] workers: 0 = one per CPU */
+	int l7r_auths;        /* [l7r] auth processes: 2 */
 };
 
 extern const struct conf_key node_conf_keys[];

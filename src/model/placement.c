@@ -13,9 +13,9 @@ room(const struct placement_host *h, const struct placement_need *need)
 	double memory = 0, cpu;
 
 	if (h->memory_bytes > 0)
-		memory = 1.0 - (double)(h->memory_used_bytes +
-				   need->memory_bytes) /
-				   (double)h->memory_bytes;
+		memory =
+		    1.0 - (double)(h->memory_used_bytes + need->memory_bytes) /
+			      (double)h->memory_bytes;
 	/* One CPU for itself: 1.0; a hundred VMs on one CPU: 0.01. */
 	cpu = (double)(h->cpus > 0 ? h->cpus : 1) / (h->vms + 1.0);
 	if (cpu > 1.0)

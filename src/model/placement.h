@@ -18,8 +18,8 @@ struct placement_host {
 	int64_t host_id;
 	enum host_state state;
 	bool blocked;
-	bool lease_ok;		/* by the database's clock */
-	int64_t memory_bytes;	/* of the node; 0: unknown */
+	bool lease_ok;             /* by the database's clock */
+	int64_t memory_bytes;      /* of the node; 0: unknown */
 	int64_t memory_used_bytes; /* limits of the VMs placed there */
 	int32_t cpus;
 	int32_t vms; /* placed there and wanted running */

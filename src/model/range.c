@@ -30,7 +30,8 @@ ipv4_net_parse(const char *s, struct ipv4_net *ret, struct err *err)
 	    !str_to_int(slash + 1, 8, 30, &bits))
 		return err_set(err, ERR_PARAMETER,
 		    "'%.64s' is not an address with its network like "
-		    "10.88.0.1/16 (from /8 to /30)", s);
+		    "10.88.0.1/16 (from /8 to /30)",
+		    s);
 	memcpy(address, s, (size_t)(slash - s));
 	address[slash - s] = '\0';
 	if ((r = ipv4_parse(address, &a, err)) < 0)
@@ -102,7 +103,8 @@ idmap_pick(const int32_t *used, size_t n, int32_t *ret_slot, struct err *err)
 	if (next >= IDMAP_SLOTS)
 		return err_set(err, ERR_UNAVAILABLE,
 		    "all %d ranges of user ids are taken by tenants; delete "
-		    "a tenant", IDMAP_SLOTS);
+		    "a tenant",
+		    IDMAP_SLOTS);
 	*ret_slot = next;
 	return 0;
 }

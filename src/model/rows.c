@@ -1,27 +1,23 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model/rows.h"
 
-#define RO	.flags = FIELD_READONLY
-#define NAMED	.flags = FIELD_REQUIRED | FIELD_NAME, .max = NAME_BYTES_MAX
-#define TEXT	.max = 1024
+#define RO    .flags = FIELD_READONLY
+#define NAMED .flags = FIELD_REQUIRED | FIELD_NAME, .max = NAME_BYTES_MAX
+#define TEXT  .max = 1024
 
-const struct field tenant_fields[] = {
-	FIELD(struct tenant_row, id, I64, RO),
+const struct field tenant_fields[] = { FIELD(struct tenant_row, id, I64, RO),
 	FIELD(struct tenant_row, name, STR, NAMED,
 	    .doc = "Unique in the farm; users log in as LOGIN@TENANT."),
 	FIELD(struct tenant_row, description, STR, TEXT),
 	FIELD(struct tenant_row, blocked, BOOL,
 	    .doc = "Nobody of it can log in."),
 	FIELD(struct tenant_row, idmap_slot, I32, RO),
-	FIELD(struct tenant_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct tenant_row, created_at, TIME, RO), FIELD_END };
 
-const struct field user_fields[] = {
-	FIELD(struct user_row, id, I64, RO),
+const struct field user_fields[] = { FIELD(struct user_row, id, I64, RO),
 	FIELD(struct user_row, tenant_id, I64),
-	FIELD(struct user_row, login, STR, NAMED,
-	    .doc = "Unique in its tenant."),
+	FIELD(
+	    struct user_row, login, STR, NAMED, .doc = "Unique in its tenant."),
 	FIELD(struct user_row, password_hash, STR,
 	    .flags = FIELD_SECRET | FIELD_READONLY, .max = 384),
 	FIELD(struct user_row, uid, I32, RO,
@@ -29,38 +25,29 @@ const struct field user_fields[] = {
 	FIELD(struct user_row, full_name, STR, .max = 256),
 	FIELD(struct user_row, blocked, BOOL,
 	    .doc = "Can't log in; sessions that exist go on."),
-	FIELD(struct user_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct user_row, created_at, TIME, RO), FIELD_END };
 
-const struct field host_fields[] = {
-	FIELD(struct host_row, id, I64, RO),
+const struct field host_fields[] = { FIELD(struct host_row, id, I64, RO),
 	FIELD(struct host_row, name, STR, NAMED,
 	    .doc = "As in the node's node.conf."),
 	FIELD(struct host_row, address, STR, .max = 256,
 	    .doc = "Where other nodes reach it."),
 	FIELD(struct host_row, blocked, BOOL,
 	    .doc = "Takes no logins and no new desktops."),
-	FIELD(struct host_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct host_row, created_at, TIME, RO), FIELD_END };
 
-const struct field host_runtime_fields[] = {
-	FIELD(struct host_runtime_row, host_id, I64, RO),
+const struct field host_runtime_fields[] = { FIELD(struct host_runtime_row,
+						 host_id, I64, RO),
 	FIELD_ENUM_OF(struct host_runtime_row, state, host_state_words, RO),
 	FIELD(struct host_runtime_row, state_at, TIME, RO),
 	FIELD(struct host_runtime_row, lease_until, TIME, RO),
 	FIELD(struct host_runtime_row, memory_bytes, I64, RO),
 	FIELD(struct host_runtime_row, cpus, I32, RO),
-	FIELD(struct host_runtime_row, version, STR, RO),
-	FIELD_END
-};
+	FIELD(struct host_runtime_row, version, STR, RO), FIELD_END };
 
-const struct field osf_fields[] = {
-	FIELD(struct osf_row, id, I64, RO),
+const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	FIELD(struct osf_row, tenant_id, I64),
-	FIELD(struct osf_row, name, STR, NAMED,
-	    .doc = "Unique in its tenant."),
+	FIELD(struct osf_row, name, STR, NAMED, .doc = "Unique in its tenant."),
 	FIELD(struct osf_row, description, STR, TEXT),
 	FIELD_ENUM_OF(struct osf_row, kind, osf_kind_words),
 	FIELD_ENUM_OF(struct osf_row, hypervisor, hypervisor_words),
@@ -78,15 +65,12 @@ const struct field osf_fields[] = {
 	    .doc = "Limit of processes and threads."),
 	FIELD(struct osf_row, home_mb, I32, .min = 0, .max = INT32_MAX,
 	    .doc = "Size of a home, MiB; 0 is no limit."),
-	FIELD(struct osf_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct osf_row, created_at, TIME, RO), FIELD_END };
 
-const struct field image_fields[] = {
-	FIELD(struct image_row, id, I64, RO),
+const struct field image_fields[] = { FIELD(struct image_row, id, I64, RO),
 	FIELD(struct image_row, osf_id, I64),
-	FIELD(struct image_row, version, STR, NAMED,
-	    .doc = "Unique in its OSF."),
+	FIELD(
+	    struct image_row, version, STR, NAMED, .doc = "Unique in its OSF."),
 	FIELD(struct image_row, parent_id, I64),
 	FIELD_ENUM_OF(struct image_row, state, image_state_words, RO),
 	FIELD(struct image_row, state_at, TIME, RO),
@@ -105,55 +89,43 @@ const struct field image_fields[] = {
 	    .doc = "Percent of the import."),
 	FIELD(struct image_row, error_id, STR, RO),
 	FIELD(struct image_row, error, STR, RO),
-	FIELD(struct image_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct image_row, created_at, TIME, RO), FIELD_END };
 
-const struct field image_tag_fields[] = {
-	FIELD(struct image_tag_row, osf_id, I64, RO),
+const struct field image_tag_fields[] = { FIELD(struct image_tag_row, osf_id,
+					      I64, RO),
 	FIELD(struct image_tag_row, tag, STR,
 	    .flags = FIELD_REQUIRED | FIELD_NAME, .max = TAG_BYTES_MAX),
 	FIELD(struct image_tag_row, image_id, I64),
-	FIELD(struct image_tag_row, fixed, BOOL,
-	    .doc = "It can't be moved."),
-	FIELD(struct image_tag_row, moved_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct image_tag_row, fixed, BOOL, .doc = "It can't be moved."),
+	FIELD(struct image_tag_row, moved_at, TIME, RO), FIELD_END };
 
-const struct field vm_fields[] = {
-	FIELD(struct vm_row, id, I64, RO),
+const struct field vm_fields[] = { FIELD(struct vm_row, id, I64, RO),
 	FIELD(struct vm_row, name, STR, NAMED,
 	    .doc = "Unique for its user; also the desktop's host name."),
-	FIELD(struct vm_row, user_id, I64),
-	FIELD(struct vm_row, osf_id, I64),
+	FIELD(struct vm_row, user_id, I64), FIELD(struct vm_row, osf_id, I64),
 	FIELD(struct vm_row, tag, STR, .flags = FIELD_NAME,
 	    .max = TAG_BYTES_MAX,
 	    .doc = "Which image of its OSF it gets at its next start."),
 	FIELD(struct vm_row, address, STR, .max = 64,
 	    .doc = "Given from the range when absent."),
-	FIELD(struct vm_row, blocked, BOOL,
-	    .doc = "Refuses new connections."),
+	FIELD(struct vm_row, blocked, BOOL, .doc = "Refuses new connections."),
 	FIELD_ENUM_OF(struct vm_row, desired, vm_desired_words, RO),
 	FIELD(struct vm_row, desired_at, TIME, RO),
 	FIELD(struct vm_row, desired_by, STR, RO),
-	FIELD(struct vm_row, host_id, I64, RO,
-	    .doc = "Where it is placed."),
+	FIELD(struct vm_row, host_id, I64, RO, .doc = "Where it is placed."),
 	FIELD(struct vm_row, epoch, I64, RO),
 	FIELD(struct vm_row, description, STR, TEXT),
-	FIELD(struct vm_row, created_at, TIME, RO),
-	FIELD_END
-};
+	FIELD(struct vm_row, created_at, TIME, RO), FIELD_END };
 
-const struct field vm_runtime_fields[] = {
-	FIELD(struct vm_runtime_row, vm_id, I64, RO),
+const struct field vm_runtime_fields[] = { FIELD(struct vm_runtime_row, vm_id,
+					       I64, RO),
 	FIELD(struct vm_runtime_row, epoch, I64, RO),
 	FIELD_ENUM_OF(struct vm_runtime_row, state, vm_state_words, RO),
 	FIELD(struct vm_runtime_row, state_at, TIME, RO),
 	FIELD(struct vm_runtime_row, host_id, I64, RO),
 	FIELD(struct vm_runtime_row, image_id, I64, RO),
 	FIELD(struct vm_runtime_row, pid, I32, RO),
-	FIELD_ENUM_OF(struct vm_runtime_row, session, session_state_words,
-	    RO),
+	FIELD_ENUM_OF(struct vm_runtime_row, session, session_state_words, RO),
 	FIELD(struct vm_runtime_row, session_at, TIME, RO),
 	FIELD(struct vm_runtime_row, started_at, TIME, RO),
 	FIELD(struct vm_runtime_row, step, STR, RO,
@@ -161,12 +133,10 @@ const struct field vm_runtime_fields[] = {
 	FIELD(struct vm_runtime_row, error_id, STR, RO,
 	    .doc = "Why the last run ended badly."),
 	FIELD(struct vm_runtime_row, error, STR, RO),
-	FIELD(struct vm_runtime_row, error_ref, STR, RO),
-	FIELD_END
-};
+	FIELD(struct vm_runtime_row, error_ref, STR, RO), FIELD_END };
 
-const struct field session_fields[] = {
-	FIELD(struct session_row, vm_id, I64, RO),
+const struct field session_fields[] = { FIELD(
+					    struct session_row, vm_id, I64, RO),
 	FIELD(struct session_row, generation, I64, RO),
 	FIELD_ENUM_OF(struct session_row, state, link_state_words, RO),
 	FIELD(struct session_row, state_at, TIME, RO),
@@ -176,11 +146,9 @@ const struct field session_fields[] = {
 	FIELD(struct session_row, client, STR, RO),
 	FIELD(struct session_row, key_hash, STR,
 	    .flags = FIELD_SECRET | FIELD_READONLY),
-	FIELD_END
-};
+	FIELD_END };
 
-const struct field event_fields[] = {
-	FIELD(struct event_row, id, I64, RO),
+const struct field event_fields[] = { FIELD(struct event_row, id, I64, RO),
 	FIELD(struct event_row, at, TIME, RO),
 	FIELD(struct event_row, name, STR, RO),
 	FIELD(struct event_row, vm_id, I64, RO),
@@ -190,15 +158,10 @@ const struct field event_fields[] = {
 	FIELD(struct event_row, text, STR, RO),
 	FIELD(struct event_row, duration_ms, I64, RO),
 	FIELD(struct event_row, error_id, STR, RO),
-	FIELD(struct event_row, ref, STR, RO),
-	FIELD_END
-};
+	FIELD(struct event_row, ref, STR, RO), FIELD_END };
 
-const struct field config_fields[] = {
-	FIELD(struct config_row, tenant_id, I64),
-	FIELD(struct config_row, key, STR, .flags = FIELD_REQUIRED,
-	    .max = 128),
+const struct field config_fields[] = { FIELD(struct config_row, tenant_id, I64),
+	FIELD(struct config_row, key, STR, .flags = FIELD_REQUIRED, .max = 128),
 	FIELD(struct config_row, value, STR, .flags = FIELD_REQUIRED,
 	    .max = 32768),
-	FIELD_END
-};
+	FIELD_END };

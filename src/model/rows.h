@@ -32,7 +32,7 @@ struct user_row {
 	int64_t tenant_id;
 	const char *login;
 	const char *password_hash; /* crypt(5); NULL: no local login */
-	int32_t uid;		   /* inside containers */
+	int32_t uid;               /* inside containers */
 	const char *full_name;
 	bool blocked;
 	int64_t created_at;

@@ -10,78 +10,78 @@
 #include "base/enum.h"
 
 /* A VM as its node sees it (vm_runtimes.state; also on the client wire). */
-#define VM_STATE_TABLE(X)                                                      \
-	X(STOPPED, "stopped")                                                  \
-	X(STARTING, "starting")                                                \
-	X(RUNNING, "running")                                                  \
-	X(STOPPING, "stopping")                                                \
+#define VM_STATE_TABLE(X)       \
+	X(STOPPED, "stopped")   \
+	X(STARTING, "starting") \
+	X(RUNNING, "running")   \
+	X(STOPPING, "stopping") \
 	X(ZOMBIE, "zombie") /* something of it can't be removed */
 
-#define VM_EVENT_TABLE(X)                                                      \
-	X(START, "start")   /* desired running, this node holds it */          \
-	X(READY, "ready")   /* the VMA answers */                              \
-	X(STOP, "stop")	    /* desired stopped */                              \
-	X(FAIL, "fail")	    /* a step of the start failed, or its deadline */  \
-	X(EXIT, "exit")	    /* the container or QEMU ended */                  \
-	X(CLEAN, "clean")   /* nothing of it is left on the node */            \
-	X(STUCK, "stuck")   /* cleaning failed */                              \
-	X(ADOPT, "adopt")   /* found running after a restart of the daemon */
+#define VM_EVENT_TABLE(X)                                                   \
+	X(START, "start") /* desired running, this node holds it */         \
+	X(READY, "ready") /* the VMA answers */                             \
+	X(STOP, "stop")   /* desired stopped */                             \
+	X(FAIL, "fail")   /* a step of the start failed, or its deadline */ \
+	X(EXIT, "exit")   /* the container or QEMU ended */                 \
+	X(CLEAN, "clean") /* nothing of it is left on the node */           \
+	X(STUCK, "stuck") /* cleaning failed */                             \
+	X(ADOPT, "adopt") /* found running after a restart of the daemon */
 
 /* What should be (vms.desired). */
-#define VM_DESIRED_TABLE(X)                                                    \
-	X(STOPPED, "stopped")                                                  \
+#define VM_DESIRED_TABLE(X)   \
+	X(STOPPED, "stopped") \
 	X(RUNNING, "running")
 
 /* The X session inside a VM (VMA). */
-#define SESSION_STATE_TABLE(X)                                                 \
-	X(STOPPED, "stopped")                                                  \
-	X(STARTING, "starting")                                                \
-	X(LISTENING, "listening")                                              \
-	X(CONNECTED, "connected")                                              \
-	X(SUSPENDING, "suspending")                                            \
-	X(SUSPENDED, "suspended")                                              \
+#define SESSION_STATE_TABLE(X)      \
+	X(STOPPED, "stopped")       \
+	X(STARTING, "starting")     \
+	X(LISTENING, "listening")   \
+	X(CONNECTED, "connected")   \
+	X(SUSPENDING, "suspending") \
+	X(SUSPENDED, "suspended")   \
 	X(STOPPING, "stopping")
 
-#define SESSION_EVENT_TABLE(X)                                                 \
-	X(START, "start")      /* no session yet: provision and start */       \
-	X(RESUME, "resume")    /* suspended: HUP sent */                       \
-	X(LISTEN, "listen")    /* the agent's socket is there */               \
-	X(CONNECT, "connect")  /* "Session started" or "resumed" */            \
-	X(SUSPEND, "suspend")  /* "Suspending session", or HUP sent */         \
-	X(SUSPENDED, "suspended") /* "Session suspended" */                    \
-	X(STOP, "stop")        /* TERM sent, or "Terminating" */               \
-	X(EXIT, "exit")	       /* the agent's process ended */
+#define SESSION_EVENT_TABLE(X)                                              \
+	X(START, "start")         /* no session yet: provision and start */ \
+	X(RESUME, "resume")       /* suspended: HUP sent */                 \
+	X(LISTEN, "listen")       /* the agent's socket is there */         \
+	X(CONNECT, "connect")     /* "Session started" or "resumed" */      \
+	X(SUSPEND, "suspend")     /* "Suspending session", or HUP sent */   \
+	X(SUSPENDED, "suspended") /* "Session suspended" */                 \
+	X(STOP, "stop")           /* TERM sent, or "Terminating" */         \
+	X(EXIT, "exit")           /* the agent's process ended */
 
 /* Who is in a session (sessions.state, L7R). */
-#define LINK_STATE_TABLE(X)                                                    \
-	X(DISCONNECTED, "disconnected")                                        \
-	X(CONNECTING, "connecting")                                            \
+#define LINK_STATE_TABLE(X)             \
+	X(DISCONNECTED, "disconnected") \
+	X(CONNECTING, "connecting")     \
 	X(CONNECTED, "connected")
 
-#define IMAGE_STATE_TABLE(X)                                                   \
-	X(NEW, "new")			                                       \
-	X(IMPORTING, "importing")                                              \
-	X(PUBLISHED, "published")                                              \
-	X(RETIRED, "retired")                                                  \
+#define IMAGE_STATE_TABLE(X)      \
+	X(NEW, "new")             \
+	X(IMPORTING, "importing") \
+	X(PUBLISHED, "published") \
+	X(RETIRED, "retired")     \
 	X(FAILED, "failed")
 
-#define HOST_STATE_TABLE(X)                                                    \
-	X(STOPPED, "stopped")                                                  \
-	X(STARTING, "starting")                                                \
-	X(RUNNING, "running")                                                  \
-	X(STOPPING, "stopping")                                                \
+#define HOST_STATE_TABLE(X)     \
+	X(STOPPED, "stopped")   \
+	X(STARTING, "starting") \
+	X(RUNNING, "running")   \
+	X(STOPPING, "stopping") \
 	X(LOST, "lost")
 
-#define OSF_KIND_TABLE(X)                                                      \
-	X(DESKTOP, "desktop")                                                  \
+#define OSF_KIND_TABLE(X)     \
+	X(DESKTOP, "desktop") \
 	X(APPLICATION, "application")
 
-#define HYPERVISOR_TABLE(X)                                                    \
-	X(LXC, "lxc")                                                          \
+#define HYPERVISOR_TABLE(X) \
+	X(LXC, "lxc")       \
 	X(KVM, "kvm")
 
-#define ROOT_KIND_TABLE(X)                                                     \
-	X(PERSISTENT, "persistent")                                            \
+#define ROOT_KIND_TABLE(X)          \
+	X(PERSISTENT, "persistent") \
 	X(VOLATILE, "volatile")
 
 #define X(name, word) VM_STATE_##name,

@@ -39,7 +39,7 @@ mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$R/dev/pts"
 ln -s pts/ptmx "$R/dev/ptmx"
 mkdir -p "$R/run/qvd" "$R/usr/lib/qvd"
 mount --bind "$BOX/channel" "$R/run/qvd"
-mount --bind "$BOX/home" "$R/home"
+[ -z "$HOME_VOLUME" ] || mount --bind "$BOX/home" "$R/home"
 touch "$R/usr/lib/qvd/qvd-vma"
 mount --bind "$VMA" "$R/usr/lib/qvd/qvd-vma"
 eval "$PREPARE"
@@ -129,7 +129,8 @@ class Request:
 class Box:
     """with Box("demo") as box: ..."""
 
-    def __init__(self, name="demo", prepare="", files=(), program=None):
+    def __init__(self, name="demo", prepare="", files=(), program=None,
+                 home=True):
         need("root")
         self.lower = unpacked(name)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="qvd-vma-test-"))
@@ -137,6 +138,7 @@ class Box:
         self.log_path = self.dir / "log"
         self.program = program or pathlib.Path(programs()) / "qvd-vma"
         self.prepare = prepare
+        self.home = "1" if home else ""
         for name_, mode, text in files:
             self.prepare += f"""
 mkdir -p "$R/$(dirname '{name_}')"
@@ -154,6 +156,7 @@ chmod {mode:o} "$R/{name_}"
         self.log = open(self.log_path, "ab")
         env = dict(os.environ, BOX=str(self.dir), LOWER=str(self.lower),
                    VMA=str(self.program), PREPARE=self.prepare,
+                   HOME_VOLUME=self.home,
                    QVD_LOG=os.environ.get("QVD_LOG", "debug"))
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net",

@@ -48,8 +48,7 @@ pg_run(const char *const *argv)
 		} u = { .in = all };
 
 		if (freopen("/dev/null", "w", stdout) == NULL ||
-		    freopen("/dev/null", "w", stderr) == NULL ||
-		    chdir("/") < 0)
+		    freopen("/dev/null", "w", stderr) == NULL || chdir("/") < 0)
 			_exit(126);
 		execv(all[0], u.out);
 		_exit(127);
@@ -70,7 +69,8 @@ pg_start(const struct pg *pg)
 	snprintf(log, sizeof(log), "%s/log", pg->dir);
 	snprintf(opts, sizeof(opts),
 	    "-c listen_addresses='' -c unix_socket_directories=%s "
-	    "-c fsync=off -c shared_buffers=32MB", pg->dir);
+	    "-c fsync=off -c shared_buffers=32MB",
+	    pg->dir);
 	return pg_run(argv);
 }
 
@@ -79,9 +79,9 @@ static inline bool
 pg_make(struct pg *pg)
 {
 	char data[80];
-	const char *argv[] = { PG_BIN "initdb", "-D", data, "-A", "trust",
-		"-U", "postgres", "--no-sync", "-E", "UTF8",
-		"--locale=C.UTF-8", NULL };
+	const char *argv[] = { PG_BIN "initdb", "-D", data, "-A", "trust", "-U",
+		"postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8",
+		NULL };
 
 	if (geteuid() != 0 || access(PG_BIN "initdb", X_OK) < 0) {
 		print_message("# skipped: needs root and PostgreSQL 15\n");
@@ -112,7 +112,8 @@ pg_stop(const struct pg *pg)
 static inline void
 pg_kill(const struct pg *pg)
 {
-	_cleanup_(freep) char *text = NULL;
+	_cleanup_(freep)
+	char *text = NULL;
 	char path[96];
 	int pid = 0;
 

@@ -46,7 +46,8 @@ open_db(int transactions)
 	static const char *const channels[] = { "news", NULL };
 	static const struct db_callbacks cbs = { on_up, on_down, on_notify };
 	const struct db_conf conf = { .conninfo = pg.conninfo,
-		.program = "test", .channels = channels,
+		.program = "test",
+		.channels = channels,
 		.transactions = transactions };
 
 	loop = loop_new();
@@ -121,7 +122,8 @@ static void
 must(const char *sql)
 {
 	struct db_stmt stmt = { sql, sql, 0 };
-	_cleanup_(freep) char *name = xasprintf("s%p", (const void *)sql);
+	_cleanup_(freep)
+	char *name = xasprintf("s%p", (const void *)sql);
 	struct answer a;
 
 	stmt.name = name;
@@ -146,10 +148,10 @@ teardown(void **state)
 	return 0;
 }
 
-#define NEEDS_PG()                        \
-	do {                              \
-		if (pg.dir[0] == '\0')    \
-			skip();           \
+#define NEEDS_PG()                     \
+	do {                           \
+		if (pg.dir[0] == '\0') \
+			skip();        \
 	} while (0)
 
 static void
@@ -199,17 +201,11 @@ struct thing {
 	int64_t absent;
 };
 
-static const struct field thing_fields[] = {
-	FIELD(struct thing, id, I64),
-	FIELD(struct thing, small, I32),
-	FIELD(struct thing, flag, BOOL),
-	FIELD(struct thing, name, STR),
-	FIELD(struct thing, json, JSON),
-	FIELD(struct thing, at, TIME),
-	FIELD(struct thing, none, I64),
-	FIELD(struct thing, absent, I64),
-	FIELD_END
-};
+static const struct field thing_fields[] = { FIELD(struct thing, id, I64),
+	FIELD(struct thing, small, I32), FIELD(struct thing, flag, BOOL),
+	FIELD(struct thing, name, STR), FIELD(struct thing, json, JSON),
+	FIELD(struct thing, at, TIME), FIELD(struct thing, none, I64),
+	FIELD(struct thing, absent, I64), FIELD_END };
 
 static void
 on_thing(const struct db_result *res, const struct err *err, void *arg)
@@ -231,10 +227,10 @@ on_thing(const struct db_result *res, const struct err *err, void *arg)
 	    time_format(text, t.at), "2026-01-02T03:04:05.678Z");
 	assert_int_equal(t.none, 0);
 	assert_int_equal(t.absent, 6);
-	assert_int_equal(db_row_decode(res, 1, thing_fields, &t, arena, &e),
-	    -ERR_INTERNAL);
-	assert_int_equal(db_row_decode(res, 0, thing_fields, &t, tiny, &e),
-	    -ERR_TOO_LARGE);
+	assert_int_equal(
+	    db_row_decode(res, 1, thing_fields, &t, arena, &e), -ERR_INTERNAL);
+	assert_int_equal(
+	    db_row_decode(res, 0, thing_fields, &t, tiny, &e), -ERR_TOO_LARGE);
 	assert_null(db_str(res, 9, "id"));
 	assert_null(db_str(res, 0, "no such column"));
 	arena_free(arena);
@@ -326,8 +322,7 @@ on_begun(struct db_txn *txn, const struct err *err, void *arg)
 }
 
 static void
-on_committed(
-    const struct db_result *res, const struct err *err, void *arg)
+on_committed(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct txn_test *t = arg;
 
@@ -623,7 +618,8 @@ static void
 test_killed_under_load(void **state)
 {
 	struct writer writers[WRITERS];
-	_cleanup_(freep) char *total = NULL;
+	_cleanup_(freep)
+	char *total = NULL;
 	struct answer a;
 	int i, left = WRITERS, failures = 0, numbers = 0;
 
@@ -635,8 +631,9 @@ test_killed_under_load(void **state)
 	ups = downs = 0;
 	start_killer();
 	for (i = 0; i < WRITERS; i++) {
-		writers[i] = (struct writer){ .id = i, .left = &left,
-			.by_txn = i % 2 == 0 };
+		writers[i] = (struct writer){
+			.id = i, .left = &left, .by_txn = i % 2 == 0
+		};
 		write_next(&writers[i]);
 	}
 	while (left > 0)

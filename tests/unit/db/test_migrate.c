@@ -63,33 +63,48 @@ test_privileges(void)
 	static const struct {
 		const char *role, *sql, *code;
 	} tries[] = {
-		{ "qvd_api", "INSERT INTO tenants (name, idmap_slot) "
-			     "VALUES ('t', 0)", "" },
-		{ "qvd_api", "INSERT INTO users (tenant_id, login) "
-			     "SELECT id, 'u' FROM tenants", "" },
-		{ "qvd_api", "INSERT INTO hosts (name, address) "
-			     "VALUES ('n1', '')", "" },
-		{ "qvd_api", "INSERT INTO audit (actor, action) "
-			     "VALUES ('root', 'x')", "" },
-		{ "qvd_api", "INSERT INTO vm_runtimes DEFAULT VALUES",
-		    DENIED },
+		{ "qvd_api",
+		    "INSERT INTO tenants (name, idmap_slot) "
+		    "VALUES ('t', 0)",
+		    "" },
+		{ "qvd_api",
+		    "INSERT INTO users (tenant_id, login) "
+		    "SELECT id, 'u' FROM tenants",
+		    "" },
+		{ "qvd_api",
+		    "INSERT INTO hosts (name, address) "
+		    "VALUES ('n1', '')",
+		    "" },
+		{ "qvd_api",
+		    "INSERT INTO audit (actor, action) "
+		    "VALUES ('root', 'x')",
+		    "" },
+		{ "qvd_api", "INSERT INTO vm_runtimes DEFAULT VALUES", DENIED },
 		{ "qvd_api", "SELECT * FROM tokens", DENIED },
 		{ "qvd_hkd", "SELECT id, login, uid FROM users", "" },
 		{ "qvd_hkd", "SELECT password_hash FROM users", DENIED },
-		{ "qvd_hkd", "INSERT INTO host_runtimes (host_id) "
-			     "SELECT id FROM hosts", "" },
+		{ "qvd_hkd",
+		    "INSERT INTO host_runtimes (host_id) "
+		    "SELECT id FROM hosts",
+		    "" },
 		{ "qvd_hkd", "UPDATE vms SET desired = 'stopped'", DENIED },
-		{ "qvd_hkd", "INSERT INTO events (name, text) "
-			     "VALUES ('host.started', 'x')", "" },
+		{ "qvd_hkd",
+		    "INSERT INTO events (name, text) "
+		    "VALUES ('host.started', 'x')",
+		    "" },
 		{ "qvd_hkd", "DELETE FROM events", DENIED },
 		{ "qvd_l7r", "SELECT password_hash FROM users", "" },
-		{ "qvd_l7r", "SELECT FROM vms, sessions, vm_runtimes "
-			     "FOR UPDATE OF vms, sessions", "" },
+		{ "qvd_l7r",
+		    "SELECT FROM vms, sessions, vm_runtimes "
+		    "FOR UPDATE OF vms, sessions",
+		    "" },
 		{ "qvd_l7r", "UPDATE vms SET name = 'x'", DENIED },
 		{ "qvd_l7r", "UPDATE vm_runtimes SET state = 'stopped'",
 		    DENIED },
-		{ "qvd_l7r", "INSERT INTO users (tenant_id, login) "
-			     "VALUES (1, 'x')", DENIED },
+		{ "qvd_l7r",
+		    "INSERT INTO users (tenant_id, login) "
+		    "VALUES (1, 'x')",
+		    DENIED },
 		{ "qvd_l7r", "SELECT max(number) FROM migrations", "" },
 		{ "qvd_hkd", "SELECT max(number) FROM migrations", "" },
 		{ "qvd_api", "SELECT max(number) FROM migrations", "" },
@@ -101,16 +116,16 @@ test_privileges(void)
 		const char *code = try_as(tries[i].role, tries[i].sql);
 
 		if (!str_eq(code, tries[i].code))
-			fail_msg("%s: %s: '%s' instead of '%s'",
-			    tries[i].role, tries[i].sql, code,
-			    tries[i].code);
+			fail_msg("%s: %s: '%s' instead of '%s'", tries[i].role,
+			    tries[i].sql, code, tries[i].code);
 	}
 }
 
 static void
 write_sql(const char *name, const char *text)
 {
-	_cleanup_(freep) char *path = xasprintf("%s/sql/%s", pg.dir, name);
+	_cleanup_(freep)
+	char *path = xasprintf("%s/sql/%s", pg.dir, name);
 	struct err err;
 
 	assert_ok(fs_write_file(path, text, strlen(text), 0644, &err));
@@ -119,18 +134,19 @@ write_sql(const char *name, const char *text)
 static void
 test_migrate(void **state)
 {
-	_cleanup_(freep) char *dir = NULL;
+	_cleanup_(freep)
+	char *dir = NULL;
 	int version = 0;
 	struct err err;
 
 	if (!pg_make(&pg))
 		skip();
-	assert_ok(db_migrate(
-	    pg.conninfo, SQL_DIR, count_step, NULL, &version, &err));
+	assert_ok(
+	    db_migrate(pg.conninfo, SQL_DIR, count_step, NULL, &version, &err));
 	assert_int_equal(version, DB_SCHEMA_VERSION);
 	assert_int_equal(steps, version);
-	assert_ok(db_migrate(
-	    pg.conninfo, SQL_DIR, count_step, NULL, &version, &err));
+	assert_ok(
+	    db_migrate(pg.conninfo, SQL_DIR, count_step, NULL, &version, &err));
 	assert_int_equal(steps, version);
 	test_privileges();
 
@@ -147,21 +163,20 @@ test_migrate(void **state)
 static void
 test_failed_migration(void **state)
 {
-	_cleanup_(freep) char *dir = NULL, *info = NULL;
+	_cleanup_(freep)
+	char *dir = NULL, *info = NULL;
 	int version = 0;
 	struct err err;
 
 	if (pg.dir[0] == '\0')
 		skip();
-	assert_string_equal(
-	    try_as("postgres", "CREATE DATABASE second"), "");
+	assert_string_equal(try_as("postgres", "CREATE DATABASE second"), "");
 	info = xasprintf("host=%s dbname=second user=postgres", pg.dir);
 	dir = xasprintf("%s/sql", pg.dir);
 	write_sql("0001-farm.sql", "CREATE TABLE x (a integer);");
 	write_sql("0002-bad.sql", "CREATE TABLE y (); CREATE TABLE x ();");
 	steps = 0;
-	assert_err(
-	    db_migrate(info, dir, count_step, NULL, &version, &err),
+	assert_err(db_migrate(info, dir, count_step, NULL, &version, &err),
 	    INTERNAL, "apply 0002-bad.sql: ");
 	assert_int_equal(steps, 1);
 	/* Nothing of it is there; put right, it is applied. */
@@ -171,10 +186,11 @@ test_failed_migration(void **state)
 	assert_int_equal(version, 2);
 	/* A program that knows only the first refuses this database. */
 	write_sql("0002-bad.sql", "");
-	_cleanup_(freep) char *second = xasprintf("%s/0002-bad.sql", dir);
+	_cleanup_(freep)
+	char *second = xasprintf("%s/0002-bad.sql", dir);
 	unlink(second);
-	assert_err(db_migrate(info, dir, NULL, NULL, &version, &err),
-	    CONFLICT, "newer than this program's 1");
+	assert_err(db_migrate(info, dir, NULL, NULL, &version, &err), CONFLICT,
+	    "newer than this program's 1");
 }
 
 static void

@@ -24,16 +24,26 @@ world_init(struct world *w)
 	memset(w, 0, sizeof(*w));
 	w->tenant = (struct tenant_row){ .id = 1, .name = "default" };
 	w->user = (struct user_row){ .id = 7, .login = "alice" };
-	w->vm = (struct vm_row){ .id = 3, .user_id = 7, .host_id = 1,
-		.epoch = 5, .desired = VM_DESIRED_RUNNING };
-	w->runtime = (struct vm_runtime_row){ .vm_id = 3, .epoch = 5,
-		.host_id = 1, .state = VM_STATE_RUNNING };
-	w->session = (struct session_row){ .vm_id = 3, .generation = 9,
-		.state = LINK_DISCONNECTED, .key_hash = "\\x0102" };
-	w->in = (struct acquire_in){ .vm_id = 3, .user_id = 7,
-		.vm = &w->vm, .runtime = &w->runtime,
-		.session = &w->session, .user = &w->user,
-		.tenant = &w->tenant, .host_name = "n1",
+	w->vm = (struct vm_row){ .id = 3,
+		.user_id = 7,
+		.host_id = 1,
+		.epoch = 5,
+		.desired = VM_DESIRED_RUNNING };
+	w->runtime = (struct vm_runtime_row){
+		.vm_id = 3, .epoch = 5, .host_id = 1, .state = VM_STATE_RUNNING
+	};
+	w->session = (struct session_row){ .vm_id = 3,
+		.generation = 9,
+		.state = LINK_DISCONNECTED,
+		.key_hash = "\\x0102" };
+	w->in = (struct acquire_in){ .vm_id = 3,
+		.user_id = 7,
+		.vm = &w->vm,
+		.runtime = &w->runtime,
+		.session = &w->session,
+		.user = &w->user,
+		.tenant = &w->tenant,
+		.host_name = "n1",
 		.host_running = true };
 }
 
@@ -115,8 +125,8 @@ test_refusals(void **state)
 	world_init(&w);
 	w.in.vm = NULL;
 	assert_int_equal(decide(&w), -ERR_NOT_FOUND);
-	assert_string_equal(w.err.msg,
-	    "The requested virtual machine does not exist");
+	assert_string_equal(
+	    w.err.msg, "The requested virtual machine does not exist");
 
 	/* Blocked is said before whose it is, as the original does. */
 	world_init(&w);
@@ -161,6 +171,10 @@ test_takeover(void **state)
 	/* A reconnection with the key of the last holder, and with another. */
 	w.in.resume_key_hash = "\\x0102";
 	assert_int_equal(decide(&w), 0);
+	/* It doesn't start what was stopped meanwhile. */
+	w.vm.desired = VM_DESIRED_STOPPED;
+	assert_int_equal(decide(&w), -ERR_CONFLICT);
+	w.vm.desired = VM_DESIRED_RUNNING;
 	w.in.resume_key_hash = "\\x0103";
 	assert_int_equal(decide(&w), -ERR_TAKEN_OVER);
 	w.in.session = NULL;
@@ -182,12 +196,10 @@ test_stop(void **state)
 	assert_int_equal(stop_decide(&w.in, &plan, &w.err), 0);
 	assert_int_equal(plan, STOP_NOTHING);
 	w.vm.user_id = 8;
-	assert_int_equal(
-	    stop_decide(&w.in, &plan, &w.err), -ERR_FORBIDDEN);
+	assert_int_equal(stop_decide(&w.in, &plan, &w.err), -ERR_FORBIDDEN);
 	world_init(&w);
 	w.runtime.state = VM_STATE_ZOMBIE;
-	assert_int_equal(
-	    stop_decide(&w.in, &plan, &w.err), -ERR_UNAVAILABLE);
+	assert_int_equal(stop_decide(&w.in, &plan, &w.err), -ERR_UNAVAILABLE);
 	assert_string_equal(w.err.msg, "The requested virtual machine is in "
 				       "an unstoppable state (zombie)");
 }

@@ -29,16 +29,16 @@ test_vm_all_pairs(void **state)
 		for (e = 0; e < VM_EVENT_COUNT_; e++) {
 			enum vm_state to = VM_STATE_COUNT_;
 			char want = vm_expected[s][2 * e];
-			int r = vm_state_next((enum vm_state)s,
-			    (enum vm_event)e, &to, &err);
+			int r = vm_state_next(
+			    (enum vm_state)s, (enum vm_event)e, &to, &err);
 
 			if (want == '-') {
 				assert_int_equal(r, -ERR_CONFLICT);
 				assert_int_equal(to, VM_STATE_COUNT_);
-				assert_non_null(strstr(
-				    err.msg, vm_state_to_str(s)));
-				assert_non_null(strstr(
-				    err.msg, vm_event_to_str(e)));
+				assert_non_null(
+				    strstr(err.msg, vm_state_to_str(s)));
+				assert_non_null(
+				    strstr(err.msg, vm_event_to_str(e)));
 			} else {
 				assert_int_equal(r, 0);
 				assert_int_equal(vm_letters[to], want);
@@ -123,8 +123,10 @@ static void
 compare_check(const char *sql, const char *table, const char *column,
     const struct enum_words *words)
 {
-	_cleanup_(freep) char *head = xasprintf("CREATE TABLE %s (", table);
-	_cleanup_(freep) char *check = xasprintf("(%s IN (", column);
+	_cleanup_(freep)
+	char *head = xasprintf("CREATE TABLE %s (", table);
+	_cleanup_(freep)
+	char *check = xasprintf("(%s IN (", column);
 	const char *p = strstr(sql, head), *end;
 	int i;
 
@@ -135,8 +137,8 @@ compare_check(const char *sql, const char *table, const char *column,
 	assert_true(p < end);
 	p += strlen(check);
 	for (i = 0; i < words->count; i++) {
-		_cleanup_(freep) char *word = xasprintf("'%s'",
-		    words->words[i]);
+		_cleanup_(freep)
+		char *word = xasprintf("'%s'", words->words[i]);
 
 		p += strspn(p, ", \t\n");
 		if (!str_starts(p, word))
@@ -145,18 +147,19 @@ compare_check(const char *sql, const char *table, const char *column,
 		p += strlen(word);
 	}
 	if (*p != ')')
-		fail_msg("%s.%s: more words than C has: %.30s", table, column,
-		    p);
+		fail_msg(
+		    "%s.%s: more words than C has: %.30s", table, column, p);
 }
 
 static void
 test_sql_words(void **state)
 {
-	_cleanup_(freep) char *sql = NULL;
+	_cleanup_(freep)
+	char *sql = NULL;
 	struct err err;
 
-	if (fs_read_file(SQL_DIR "/0001-farm.sql", 1 << 20, &sql, NULL,
-		&err) < 0)
+	if (fs_read_file(SQL_DIR "/0001-farm.sql", 1 << 20, &sql, NULL, &err) <
+	    0)
 		fail_msg("%s", err.msg);
 	compare_check(sql, "vm_runtimes", "state", &vm_state_words);
 	compare_check(sql, "vm_runtimes", "session", &session_state_words);

@@ -11,8 +11,9 @@
 static int64_t
 choose(const struct placement_host *hosts, size_t n, int64_t last)
 {
-	const struct placement_need need = { .vm_id = 1,
-		.memory_bytes = GIB, .last_host_id = last };
+	const struct placement_need need = {
+		.vm_id = 1, .memory_bytes = GIB, .last_host_id = last
+	};
 	struct err err = { 0 };
 	int64_t id = 0;
 	int r = placement_choose(&need, hosts, n, &id, &err);
@@ -20,20 +21,18 @@ choose(const struct placement_host *hosts, size_t n, int64_t last)
 	return r < 0 ? r : id;
 }
 
-#define HOST(id, mem, used, n_cpus, n_vms)                            \
-	{                                                             \
-		.host_id = (id), .state = HOST_RUNNING,               \
-		.lease_ok = true, .memory_bytes = (mem) * GIB,        \
-		.memory_used_bytes = (used) * GIB, .cpus = (n_cpus),  \
-		.vms = (n_vms)                                        \
+#define HOST(id, mem, used, n_cpus, n_vms)                                  \
+	{                                                                   \
+		.host_id = (id), .state = HOST_RUNNING, .lease_ok = true,   \
+		.memory_bytes = (mem)*GIB, .memory_used_bytes = (used)*GIB, \
+		.cpus = (n_cpus), .vms = (n_vms)                            \
 	}
 
 static void
 test_room(void **state)
 {
 	struct placement_host hosts[] = {
-		HOST(1, 64, 32, 16, 10),
-		HOST(2, 64, 8, 16, 10),
+		HOST(1, 64, 32, 16, 10), HOST(2, 64, 8, 16, 10),
 		HOST(3, 64, 8, 2, 10), /* memory, but no CPU */
 	};
 

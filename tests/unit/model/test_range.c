@@ -55,8 +55,7 @@ test_pick(void **state)
 	assert_int_equal(a, 10);
 	assert_int_equal(ipv4_pick(&range, some, 3, &a, &err), 0);
 	assert_int_equal(a, 11);
-	assert_int_equal(
-	    ipv4_pick(&range, all, 3, &a, &err), -ERR_UNAVAILABLE);
+	assert_int_equal(ipv4_pick(&range, all, 3, &a, &err), -ERR_UNAVAILABLE);
 	assert_int_equal(idmap_pick(slots, 3, &slot, &err), 0);
 	assert_int_equal(slot, 2);
 	for (i = 0; i < IDMAP_SLOTS; i++)
@@ -101,8 +100,10 @@ test_node_conf(void **state)
 	static const char text[] = "[node]\nname = n1\n[database]\n"
 				   "conninfo = host=/tmp/pg dbname=qvd\n";
 	char path[] = "/tmp/node-conf-XXXXXX";
-	_cleanup_(closep) int fd = mkstemp(path);
-	_cleanup_(freep) char *info = NULL, *run = NULL, *url = NULL;
+	_cleanup_(closep)
+	int fd = mkstemp(path);
+	_cleanup_(freep)
+	char *info = NULL, *run = NULL, *url = NULL;
 	struct node_conf conf;
 	struct err err;
 
