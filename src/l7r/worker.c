@@ -16,9 +16,26 @@
 #define FILES_OF_OUR_OWN 64
 #define CONNECTIONS_MAX  20000
 
+/* Found before the system call filter, which refuses to tell. */
+static int max_connections;
+
+static int
+connections_max(void)
+{
+	struct rlimit files;
+	int max;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return 256;
+	/* A relay holds two. */
+	max = ((int)files.rlim_cur - FILES_OF_OUR_OWN) / 2;
+	return max > CONNECTIONS_MAX ? CONNECTIONS_MAX : max < 8 ? 8 : max;
+}
+
 int
 worker_prepare(struct err *err)
 {
+	max_connections = connections_max();
 	/* Reads its configuration while there are files. */
 	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL) != 1)
 		return err_set(err, ERR_TLS, "OpenSSL can't be initialized");
@@ -150,19 +167,6 @@ on_accept(int fd, void *arg)
 	client_new(arg, fd);
 }
 
-static int
-connections_max(void)
-{
-	struct rlimit files;
-	int max;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return 256;
-	/* A relay holds two. */
-	max = ((int)files.rlim_cur - FILES_OF_OUR_OWN) / 2;
-	return max > CONNECTIONS_MAX ? CONNECTIONS_MAX : max < 8 ? 8 : max;
-}
-
 static void
 op_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
@@ -171,7 +175,7 @@ op_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_reply(call, NULL, -1);
 	if (w->listener == NULL && fd >= 0)
 		w->listener =
-		    listener_new(w->loop, fd, connections_max(), on_accept, w);
+		    listener_new(w->loop, fd, max_connections, on_accept, w);
 	else
 		closep(&fd);
 }
