@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The nouns of the command line, each a const table in a file of its own. */
+/*
+ * The nouns of the command line: each is a const table in a file of its own,
+ * and nouns.c lists them in the order of the help. Nothing to own. qvd only.
+ */
 #ifndef CLI_NOUNS_H
 #define CLI_NOUNS_H
 

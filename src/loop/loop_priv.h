@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the files of src/loop share: the loop itself. Not for other folders.
+ * What the files of src/loop share: the loop itself, which owns its libuv
+ * loop and the list of what is freed at the end of a turn. Not for other
+ * folders. Every process that has a loop.
  */
 #ifndef LOOP_LOOP_PRIV_H
 #define LOOP_LOOP_PRIV_H

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What listen.c does for other files of src/net. Not for other folders. */
+/*
+ * What listen.c does for other files of src/net: addresses and sockets of
+ * unix listeners, whose descriptors the caller owns. Not for other folders.
+ */
 #ifndef NET_LISTEN_PRIV_H
 #define NET_LISTEN_PRIV_H
 

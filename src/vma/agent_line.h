@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What a line of nxagent's output means (nx-libs 3.5.99). Pure. VMA.
+ * What a line of nxagent's output means (nx-libs 3.5.99): the events of its
+ * session, by how their lines begin. Pure; owns nothing. The agent (qvd-vma).
  */
 #ifndef VMA_AGENT_LINE_H
 #define VMA_AGENT_LINE_H
