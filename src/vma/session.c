@@ -175,8 +175,11 @@ enter(struct session *s, enum session_state state)
 	s->state = state;
 	s->since_ms = now;
 	s->deadline_half = false;
-	if (d->deadline_ms > 0)
-		timer_start(&s->deadline, d->deadline_ms / 2);
+	s->deadline_ms = state == SESSION_STARTING && s->resuming
+			     ? s->vma->conf.agent_timeout_ms
+			     : d->deadline_ms;
+	if (s->deadline_ms > 0)
+		timer_start(&s->deadline, s->deadline_ms / 2);
 	else
 		timer_stop(&s->deadline);
 	session_publish(s->vma, session_event(s));
@@ -226,36 +229,38 @@ static void
 on_deadline(void *arg)
 {
 	struct session *s = arg;
-	const struct session_deadline *d = session_state_deadline(s->state);
+	long long seconds = s->deadline_ms / 1000;
 
 	if (!s->deadline_half) {
 		s->deadline_half = true;
-		timer_start(&s->deadline, d->deadline_ms / 2);
+		timer_start(&s->deadline, s->deadline_ms / 2);
 		return;
 	}
-	switch (s->state) {
-	case SESSION_LISTENING:
-		log_warn("no client took the display in %lld s",
-		    (long long)d->deadline_ms / 1000);
+	if (s->state == SESSION_LISTENING) {
+		log_warn("no client took the display in %lld s", seconds);
 		session_fire(s, SESSION_EVENT_SUSPEND);
 		agent_signal(&s->agent, SIGHUP);
-		break;
-	case SESSION_STOPPING:
-		desktop_kill(s);
-		break;
-	default:
-		err_set(&s->reason, ERR_SESSION,
-		    "the desktop's display agent did not answer for %lld s "
-		    "while the session was %s and was ended; connect again "
-		    "for a new session",
-		    (long long)d->deadline_ms / 1000,
-		    session_state_to_str(s->state));
-		if (s->state == SESSION_STARTING)
-			fail_client(s, &s->reason);
-		prepare_cancel(s);
-		s->stop_stage = DESKTOP_HANGS;
-		session_fire(s, SESSION_EVENT_STOP);
+		return;
 	}
+	if (s->state == SESSION_STOPPING) {
+		desktop_kill(s);
+		return;
+	}
+	err_set(&s->reason, ERR_SESSION,
+	    "the desktop's display agent did not answer for %lld s while the "
+	    "session was %s and was ended; connect again for a new session",
+	    seconds, session_state_to_str(s->state));
+	log_err(LOG_LEVEL_ERROR, &s->reason, "session");
+	s->hung = true;
+	if (s->state == SESSION_STARTING && s->resuming) {
+		task_kill(&s->agent.task, SIGKILL);
+		return;
+	}
+	if (s->state == SESSION_STARTING)
+		fail_client(s, &s->reason);
+	prepare_cancel(s);
+	s->stop_stage = DESKTOP_HANGS;
+	session_fire(s, SESSION_EVENT_STOP);
 }
 
 /* ---- the agent ---- */
@@ -313,19 +318,19 @@ on_agent_end(int status, void *arg)
 	enum session_state state = s->state;
 	char last[LINES_TEXT];
 
-	if (state != SESSION_STOPPING &&
-	    !(state == SESSION_LISTENING || state == SESSION_SUSPENDING
-		    ? !s->had_display
-		    : false)) {
+	/* Without ever a display it ends when it is told to listen no more. */
+	if (state != SESSION_STOPPING && !s->hung &&
+	    (s->had_display || state == SESSION_STARTING)) {
 		err_set(&s->reason, ERR_SESSION,
 		    "the desktop's display agent ended by itself (%s %d)%s%s",
 		    WIFSIGNALED(status) ? "signal" : "exit status",
 		    WIFSIGNALED(status) ? WTERMSIG(status)
 					: WEXITSTATUS(status),
-		    lines_last(&s->agent.task.out, last)[0] != '\0' ? ": " : "",
+		    lines_last(&s->agent.task.out, last)[0] == '\0' ? "" : ": ",
 		    last);
 		log_err(LOG_LEVEL_ERROR, &s->reason, "session");
 	}
+	s->hung = false;
 	if (state == SESSION_STARTING && (!s->resuming || s->restarted))
 		fail_client(s, &s->reason);
 	if (s->resuming && state == SESSION_STARTING)

@@ -53,6 +53,7 @@ struct session {
 	enum session_state state;
 	struct timer deadline;
 	bool deadline_half;
+	int64_t deadline_ms;
 	int64_t since_ms;  /* when the state was entered */
 	struct err reason; /* why it ended or failed last; may be unset */
 
@@ -61,6 +62,7 @@ struct session {
 	struct list waiters;
 	int64_t listens_for; /* generation whose options the agent has */
 	bool restarted;      /* for this client the agent was started anew */
+	bool hung;           /* the agent did, and was killed for it */
 	bool drive_due;
 
 	struct prepare prepare;
