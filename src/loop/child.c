@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/str.h"
 
 #define KILL_AFTER_MS 2000 /* from TERM to KILL */
 
@@ -200,6 +201,24 @@ unconst(const char *const *v)
 	return (char *const *)(uintptr_t)v;
 }
 
+/* In a build with sanitizers their options go along. */
+static int
+add_sanitizer_env(char **env, int n)
+{
+#ifdef __SANITIZE_ADDRESS__
+	static const char *const names[] = { "ASAN_OPTIONS=",
+		"UBSAN_OPTIONS=" };
+	size_t i;
+	char **e;
+
+	for (e = environ; *e != NULL; e++)
+		for (i = 0; i < ARRAY_SIZE(names); i++)
+			if (str_starts(*e, names[i]))
+				env[n++] = *e;
+#endif
+	return n;
+}
+
 static int
 fork_exec(const struct child_spec *spec, pid_t *ret_pid, struct err *err)
 {
@@ -207,7 +226,8 @@ fork_exec(const struct child_spec *spec, pid_t *ret_pid, struct err *err)
 			  "/usr/bin:/sbin:/bin";
 	char log_env[64] = "";
 	const char *level = getenv("QVD_LOG");
-	char *def_env[] = { path_env, NULL, NULL };
+	char *def_env[5] = { path_env };
+	int n_env = 1;
 	char *const *envp = spec->envp == NULL ? def_env : unconst(spec->envp);
 	sigset_t all, old;
 	pid_t pid, parent = getpid();
@@ -215,8 +235,10 @@ fork_exec(const struct child_spec *spec, pid_t *ret_pid, struct err *err)
 
 	if (level != NULL) {
 		snprintf(log_env, sizeof(log_env), "QVD_LOG=%s", level);
-		def_env[1] = log_env;
+		def_env[n_env++] = log_env;
 	}
+	n_env = add_sanitizer_env(def_env, n_env);
+	def_env[n_env] = NULL;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "pipe");
 	/* No handler of the parent may run in the child. */
