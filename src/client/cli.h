@@ -54,6 +54,7 @@ int cli_secret_get(struct cli_options *o, struct err *err);
 struct cli_screen {
 	char keyboard[64]; /* "pc105/es" */
 	int width, height; /* 0: unknown */
+	bool managed;      /* a window manager runs */
 };
 void cli_screen_get(struct cli_screen *ret);
 

@@ -258,27 +258,46 @@ do_token(struct cli *cli, struct qvd_error *error)
 	return r;
 }
 
+/*
+ * What the user said, else what the screen suggests. Without a window
+ * manager (a kiosk) a window can be neither moved nor sized, and the agent
+ * ignores its size: then the desktop is the screen.
+ */
+static void
+choose_size(struct cli *cli, const struct cli_screen *screen,
+    struct qvd_session_options *s, char *geometry, size_t size)
+{
+	int part;
+
+	s->fullscreen = cli->o.fullscreen;
+	s->geometry = cli->o.geometry;
+	if (screen->width < 64 || screen->height < 64)
+		return;
+	snprintf(geometry, size, "%dx%d", screen->width, screen->height);
+	if (!screen->managed &&
+	    (s->geometry == NULL || str_eq(s->geometry, geometry)))
+		s->fullscreen = true;
+	if (s->geometry != NULL)
+		return;
+	part = s->fullscreen ? 5 : 4;
+	snprintf(geometry, size, "%dx%d", screen->width * part / 5,
+	    screen->height * part / 5);
+	s->geometry = geometry;
+}
+
 static int
 do_connect(struct cli *cli, struct qvd_error *error)
 {
 	struct qvd_session_options s = QVD_SESSION_OPTIONS_INIT;
 	struct cli_screen screen;
-	char geometry[32] = "";
+	char geometry[32];
 	int r;
 
 	cli_screen_get(&screen);
+	choose_size(cli, &screen, &s, geometry, sizeof(geometry));
 	s.keyboard = cli->o.keyboard;
 	if (s.keyboard == NULL && screen.keyboard[0] != '\0')
 		s.keyboard = screen.keyboard;
-	s.geometry = cli->o.geometry;
-	if (s.geometry == NULL && screen.width >= 320) {
-		int part = cli->o.fullscreen ? 5 : 4;
-
-		snprintf(geometry, sizeof(geometry), "%dx%d",
-		    screen.width * part / 5, screen.height * part / 5);
-		s.geometry = geometry;
-	}
-	s.fullscreen = cli->o.fullscreen;
 	s.link = cli->o.link;
 	s.params = cli->o.params;
 	s.reconnect_ms = cli->o.reconnect_ms;

@@ -65,6 +65,20 @@ get_keyboard(xcb_connection_t *x, xcb_window_t root, struct cli_screen *ret)
 	free(atom);
 }
 
+/* A window manager is who hears of windows before they are mapped. */
+static bool
+is_managed(xcb_connection_t *x, xcb_window_t root)
+{
+	xcb_get_window_attributes_reply_t *a = xcb_get_window_attributes_reply(
+	    x, xcb_get_window_attributes(x, root), NULL);
+	bool managed =
+	    a != NULL &&
+	    (a->all_event_masks & XCB_EVENT_MASK_SUBSTRUCTURE_REDIRECT) != 0;
+
+	free(a);
+	return managed;
+}
+
 void
 cli_screen_get(struct cli_screen *ret)
 {
@@ -81,6 +95,7 @@ cli_screen_get(struct cli_screen *ret)
 		ret->width = it.data->width_in_pixels;
 		ret->height = it.data->height_in_pixels;
 		get_keyboard(x, it.data->root, ret);
+		ret->managed = is_managed(x, it.data->root);
 	}
 	xcb_disconnect(x);
 }

@@ -408,12 +408,14 @@ def test_keyboard_and_size_come_from_the_x_server(server, client, screen):
     assert out.returncode == EXIT_UNAVAILABLE
     query = server.seen("/qvd/connect_to_vm")[0].query
     assert query["qvd.client.keyboard"] == "pc105/de"
-    assert query["qvd.client.geometry"] == "819x614"
     assert query["qvd.client.link"] == "lan"  # measured, on loopback
-    client.run("connect", "--fullscreen", DISPLAY=screen.name)
-    query = server.seen("/qvd/connect_to_vm")[1].query
+    # Nobody manages windows on this screen: all of it.
     assert query["qvd.client.geometry"] == "1024x768"
     assert query["qvd.client.fullscreen"] == "1"
+    client.run("connect", "--geometry", "800x600", DISPLAY=screen.name)
+    query = server.seen("/qvd/connect_to_vm")[1].query
+    assert query["qvd.client.geometry"] == "800x600"
+    assert query["qvd.client.fullscreen"] == "0"
 
 
 def test_reconnects_after_a_lost_link(server, client, screen, agent):
