@@ -71,22 +71,27 @@ print_wrapped(const char *s, int indent)
 	}
 }
 
+/* What an argument is, with the words that it may be. */
 static void
-print_words(const struct enum_words *words)
+arg_doc(const struct arg *a, char *dst, size_t size)
 {
+	size_t len = (size_t)snprintf(dst, size, "%s", a->doc);
 	int i;
 
-	printf(" (");
-	for (i = 0; i < words->count; i++)
-		printf("%s%s", i > 0 ? ", " : "", words->words[i]);
-	printf(")");
+	if (a->words == NULL)
+		return;
+	for (i = 0; i < a->words->count && len < size; i++)
+		len += (size_t)snprintf(dst + len, size - len, "%s%s",
+		    i > 0 ? ", " : " (", a->words->words[i]);
+	if (len < size)
+		snprintf(dst + len, size - len, ")");
 }
 
 void
 help_command(const struct noun *noun, const struct command *command)
 {
 	const struct arg *a;
-	char left[64];
+	char left[64], doc[512];
 
 	print_usage(noun, command);
 	printf("\n%s.\n", command->summary);
@@ -103,9 +108,8 @@ help_command(const struct noun *noun, const struct command *command)
 		else
 			str_copy(left, sizeof(left), a->name);
 		printf("  %-24s ", left);
-		print_wrapped(a->doc, 27);
-		if (a->words != NULL)
-			print_words(a->words);
+		arg_doc(a, doc, sizeof(doc));
+		print_wrapped(doc, 27);
 		printf("\n");
 	}
 }
@@ -171,7 +175,7 @@ static void
 man_command(const struct noun *noun, const struct command *c)
 {
 	const struct arg *a;
-	char word[128];
+	char word[128], doc[512];
 	int pass;
 
 	printf(
@@ -196,9 +200,8 @@ man_command(const struct noun *noun, const struct command *c)
 	for (a = c->args; a != NULL && a->name != NULL; a++) {
 		printf("\t*%s*", a->name);
 		printf(" ");
-		man_text(a->doc);
-		if (a->words != NULL)
-			print_words(a->words);
+		arg_doc(a, doc, sizeof(doc));
+		man_text(doc);
 		printf("%s\n", a[1].name != NULL ? "++" : "\n");
 	}
 }

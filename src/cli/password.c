@@ -53,10 +53,10 @@ ask(int tty, const char *prompt, char *line, size_t size, struct err *err)
 		return err_errno(err, ERR_SYSTEM, errno, "terminal");
 	quiet = old;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	w = write(tty, prompt, strlen(prompt));
 	tcsetattr(tty, TCSAFLUSH, &quiet);
+	w = write(tty, prompt, strlen(prompt));
 	r = read_line(tty, line, size, err);
-	tcsetattr(tty, TCSAFLUSH, &old);
+	tcsetattr(tty, TCSADRAIN, &old);
 	w = write(tty, "\n", 1);
 	return r;
 }
