@@ -286,6 +286,38 @@ tls_refuses(void **state)
 	seen_done(&b);
 }
 
+/* Where client certificates are asked for, nobody comes in without. */
+static void
+requires_client_certificates(void **state)
+{
+	const char *const names[] = { "localhost", NULL };
+	_cleanup_(freep)
+	char *cert = NULL;
+	_cleanup_(wipe_strp)
+	char *key = NULL;
+	struct tls_ctx *mutual;
+
+	assert_ok(tls_self_signed(names, 7, &cert, &key, &err));
+	mutual = tls_ctx_new_server(cert, key, cert, &err);
+	assert_non_null(mutual);
+	assert_null(tls_ctx_new_server(cert, key, "nothing", &err));
+	assert_null(tls_ctx_new_server("nothing", key, NULL, &err));
+	assert_int_equal(err.code, ERR_TLS);
+	io_pair(&a, &b, true);
+	seen_done(&a);
+	seen_done(&b);
+	assert_null(tls_ctx_new_server(cert, "nothing", NULL, &err));
+	io_pair(&a, &b, false);
+	io_tls_accept(b.io, mutual);
+	io_tls_connect(a.io, client_ctx, "localhost");
+	io_write(a.io, "x", 1);
+	tls_ctx_unref(mutual);
+	run_until(b.error == 1);
+	assert_int_equal(b.bytes, 0);
+	seen_done(&a);
+	seen_done(&b);
+}
+
 static void
 a_context_may_go_before_its_connections(void **state)
 {
@@ -390,6 +422,7 @@ main(void)
 		io_test(timeouts),
 		io_test(errors_come_after_what_the_peer_said),
 		io_test(tls_refuses),
+		io_test(requires_client_certificates),
 		io_test(a_context_may_go_before_its_connections),
 		io_test(connects),
 		io_test(stops_accepting_at_the_limit),

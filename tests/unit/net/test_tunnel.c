@@ -158,6 +158,21 @@ a_side_that_vanishes_ends_it(void **state)
 	close_tunnel();
 }
 
+/* Half-closed for ever is not a state that a session may be in. */
+static void
+lingers_only_so_long(void **state)
+{
+	open_tunnel(true);
+	tunnel_set_linger(tunnel, 50);
+	io_shutdown(left.io);
+	run_until(right.eof == 1);
+	assert_int_equal(ends, 0);
+	run_until(ends == 1);
+	assert_false(failed);
+	run_until(left.eof == 1);
+	close_tunnel();
+}
+
 static void
 freeing_closes_both_sides(void **state)
 {
@@ -177,6 +192,7 @@ main(void)
 		io_test(passes_on_what_is_there_already),
 		io_test(a_slow_consumer_holds_the_producer_back),
 		io_test(a_side_that_vanishes_ends_it),
+		io_test(lingers_only_so_long),
 		io_test(freeing_closes_both_sides),
 	};
 
