@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * qvd-hkd-image: one operation on the image store, then it ends. Started by
- * the helper with the request on descriptor 0. It unpacks what others made,
- * as root; in its mount namespace everything but the store is read-only, so
+ * the helper with the request on descriptor 0. It reads what others made, as
+ * root; in its mount namespace everything but the store is read-only, so
  * that no archive and no mistake of a library can write on the node.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,8 @@ main(void)
 
 	log_init("hkd/image");
 	umask(022);
+	/* Names in archives are UTF-8, whatever the daemon was started with. */
+	setlocale(LC_CTYPE, "C.UTF-8");
 	if ((request = op_recv(&err)) == NULL) {
 		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-image");
 		return err_exit_code(err.code);

@@ -13,12 +13,6 @@
 #include "base/mem.h"
 #include "image/image_priv.h"
 
-static void
-object_unrefp(void *pp)
-{
-	g_clear_object((GObject **)pp);
-}
-
 static int
 has_commit(OstreeRepo *repo, const char *checksum, struct err *err)
 {
@@ -73,7 +67,7 @@ tree_path(const char *data_dir, const char *checksum)
 int
 image_checkout(const char *data_dir, const char *checksum, struct err *err)
 {
-	_cleanup_(object_unrefp)
+	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
 	_cleanup_(freep)
 	char *trees = xasprintf("%s/images/trees", data_dir);
@@ -89,8 +83,7 @@ image_checkout(const char *data_dir, const char *checksum, struct err *err)
 	if ((r = fs_mkdirs(trees, 0755, err)) < 0 ||
 	    (r = image_repo_open(data_dir, &repo, err)) < 0 ||
 	    (r = has_commit(repo, checksum, err)) < 0 ||
-	    (r = image_tmp_open(data_dir, "checkout", true, true, &tmp, err)) <
-		0)
+	    (r = image_tmp_open(data_dir, true, true, &tmp, err)) < 0)
 		return r;
 	path = xasprintf("%s/tree", tmp.path);
 	if (!fs_exists(final)) {
@@ -139,9 +132,9 @@ verify_tree(
 	    (GDestroyNotify)ostree_diff_item_unref);
 	GPtrArray *removed = g_ptr_array_new_with_free_func(g_object_unref);
 	GPtrArray *added = g_ptr_array_new_with_free_func(g_object_unref);
-	_cleanup_(object_unrefp)
+	_cleanup_(image_unref)
 	GFile *dir = g_file_new_for_path(path);
-	_cleanup_(object_unrefp)
+	_cleanup_(image_unref)
 	GFile *root = NULL;
 	GError *error = NULL;
 	int r = 0;
@@ -166,7 +159,7 @@ verify_tree(
 int
 image_verify(const char *data_dir, const char *checksum, struct err *err)
 {
-	_cleanup_(object_unrefp)
+	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
 	_cleanup_(freep)
 	char *path = tree_path(data_dir, checksum);

@@ -39,6 +39,12 @@ image_gerr(
 	return r;
 }
 
+void
+image_unref(void *pp)
+{
+	g_clear_object((GObject **)pp);
+}
+
 int
 image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err)
 {
@@ -82,12 +88,12 @@ remove_others(const char *dir, struct err *err)
 }
 
 int
-image_tmp_open(const char *data_dir, const char *kind, bool wait, bool make,
+image_tmp_open(const char *data_dir, bool wait, bool make,
     struct image_tmp *ret, struct err *err)
 {
 	struct image_tmp tmp = { .lock = -1 };
 	_cleanup_(freep)
-	char *dir = xasprintf("%s/images/tmp/%s", data_dir, kind);
+	char *dir = xasprintf("%s/images/tmp", data_dir);
 	char name[9];
 	int r;
 
@@ -130,33 +136,72 @@ image_tmp_done(struct image_tmp *tmp)
 }
 
 int
-image_tidy(const char *data_dir, struct err *err)
+image_repo_lock(const char *data_dir, bool wait, int *ret_fd, struct err *err)
 {
-	static const char *const kinds[] = { "import", "checkout" };
-	size_t i;
-	int r;
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/repo", data_dir);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
-	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct image_tmp tmp;
-
-		r = image_tmp_open(data_dir, kinds[i], false, false, &tmp, err);
-		if (r == 0)
-			image_tmp_done(&tmp);
-		else if (r != -(int)ERR_CONFLICT)
-			return r;
+	if (fd < 0 || flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0) {
+		r = err_errno(err, ERR_CONFLICT, errno, "lock %s", dir);
+		closep(&fd);
+		return r;
 	}
+	*ret_fd = fd;
 	return 0;
 }
 
-void
-image_progress(struct image_count *count, double part, const char *text)
+/* libostree keeps what a transaction that failed or was killed has written,
+ * for the next one. It may be gigabytes, and there may be no next one. */
+static int
+drop_staging(const char *data_dir, struct err *err)
 {
-	int percent = count->from +
-		      (int)((count->to - count->from) * (part > 1 ? 1 : part));
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/repo/tmp", data_dir);
+	_cleanup_(closep)
+	int lock = -1;
+	struct dirent *e;
+	DIR *d;
+	int r = 0;
 
-	if (percent <= count->percent)
+	if (!fs_exists(dir) ||
+	    image_repo_lock(data_dir, false, &lock, NULL) < 0)
+		return 0;
+	if ((d = opendir(dir)) == NULL)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
+	while (r == 0 && (e = readdir(d)) != NULL) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/%s", dir, e->d_name);
+
+		if (str_starts(e->d_name, "staging-"))
+			r = fs_remove_tree(path, err);
+	}
+	closedir(d);
+	return r;
+}
+
+int
+image_tidy(const char *data_dir, struct err *err)
+{
+	struct image_tmp tmp;
+	int r;
+
+	r = image_tmp_open(data_dir, false, false, &tmp, err);
+	if (r == 0)
+		image_tmp_done(&tmp);
+	else if (r != -(int)ERR_CONFLICT)
+		return r;
+	return drop_staging(data_dir, err);
+}
+
+void
+image_progress(struct image_tree *tree, double part, int to, const char *text)
+{
+	int percent = (int)(to * (part > 1 ? 1 : part));
+
+	if (percent <= tree->percent)
 		return;
-	count->percent = percent;
-	if (count->import->progress != NULL)
-		count->import->progress(percent, text, count->import->arg);
+	tree->percent = percent;
+	if (tree->import->progress != NULL)
+		tree->import->progress(percent, text, tree->import->arg);
 }

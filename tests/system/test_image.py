@@ -76,8 +76,9 @@ def trees(node):
 def leftovers(node):
     """What an import or checkout must not leave: our temporary files."""
     tmp = node.data / "images/tmp"
-    return [str(p) for kind in tmp.iterdir() for p in kind.iterdir()] \
-        if tmp.exists() else []
+    staging = (node.data / "images/repo/tmp").glob("staging-*/*/*")
+    return [str(p) for p in (*(tmp.iterdir() if tmp.exists() else ()),
+                             *staging)]
 
 
 def refs(node):
@@ -269,8 +270,6 @@ def test_killed_import(node, tmp_path):
         assert not leftovers(node)
     done = do_import(node, archive, 710)
     node.ask("image.verify", checksum=done["checksum"])
-    staging = list((node.data / "images/repo/tmp").glob("staging-*"))
-    assert len(staging) <= 2, "the repository cleans up after the dead"
 
 
 def test_cancelled_import(node, tmp_path):

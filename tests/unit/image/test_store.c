@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "test.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,21 +28,16 @@ static void
 progress_never_falls(void **state)
 {
 	const struct image_import import = { .progress = on_progress };
-	struct image_count count = {
-		.import = &import, .percent = -1, .to = 50
-	};
+	struct image_tree tree = { .import = &import, .percent = -1 };
 	int i;
 
 	calls = 0;
 	last = -1;
 	for (i = 0; i < 1000; i++)
-		image_progress(&count, i / 500.0, "half");
+		image_progress(&tree, i / 500.0, 50, "half");
 	assert_int_equal(last, 50);
-	count.from = 50;
-	count.to = 96;
-	image_progress(&count, 0, "again");
 	for (i = 0; i < 1000; i++)
-		image_progress(&count, (1000 - i) / 1000.0, "back");
+		image_progress(&tree, (1000 - i) / 1000.0, 96, "back");
 	assert_int_equal(last, 96);
 	assert_int_equal(calls, 52);
 }
@@ -54,113 +47,129 @@ temporary_files_of_the_dead_are_removed(void **state)
 {
 	struct image_tmp tmp, other;
 	_cleanup_(freep)
-	char *left = xasprintf("%s/images/tmp/import/left/over", dir);
+	char *left = xasprintf("%s/images/tmp/left/over", dir);
+	_cleanup_(freep)
+	char *staging = xasprintf("%s/images/repo/tmp/staging-x/8c", dir);
 	pid_t pid;
 	int status;
 
 	assert_ok(fs_mkdirs(left, 0755, &err));
-	assert_ok(image_tmp_open(dir, "import", true, true, &tmp, &err));
+	assert_ok(fs_mkdirs(staging, 0755, &err));
+	assert_ok(image_tmp_open(dir, true, true, &tmp, &err));
 	assert_false(fs_exists(left));
 	assert_true(fs_exists(tmp.path));
 	/* Another process neither waits nor takes it away. */
 	if ((pid = fork()) == 0)
-		_exit(image_tmp_open(dir, "import", false, false, &other,
-			  &err) == -(int)ERR_CONFLICT
+		_exit(image_tmp_open(dir, false, false, &other, &err) ==
+			      -(int)ERR_CONFLICT
 			  ? 0
 			  : 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	assert_ok(image_tidy(dir, &err));
 	assert_true(fs_exists(tmp.path));
+	assert_false(fs_exists(staging));
 	image_tmp_done(&tmp);
 	assert_ok(image_tidy(dir, &err));
 }
 
+static ssize_t
+read_x(void *buf, size_t size, void *arg, struct err *e)
+{
+	uint64_t *left = arg;
+	size_t n = *left < size ? *left : size;
+
+	memset(buf, 'x', n);
+	*left -= n;
+	return (ssize_t)n;
+}
+
 static int
-prepare(const char *name, const char *hardlink, int type, char **ret)
+add(struct image_tree *tree, const char *path, mode_t mode, uint64_t promised,
+    uint64_t given)
 {
-	struct archive_entry *entry = archive_entry_new();
-	struct image_count count = { 0 };
-	int r;
-
-	assert_ok(image_writer_enter(dir, &count, &err));
-	archive_entry_set_pathname(entry, name);
-	archive_entry_set_filetype(entry, (unsigned)type);
-	if (hardlink != NULL)
-		archive_entry_set_hardlink(entry, hardlink);
-	r = image_writer_prepare(entry, &count, &err);
-	*ret = xstrdup(archive_entry_pathname(entry));
-	archive_entry_free(entry);
-	assert_int_equal(image_writer_leave(NULL), 0);
-	return r;
-}
-
-static void
-names_are_made_safe_or_refused(void **state)
-{
-	static const struct {
-		const char *name, *hardlink, *expect; /* NULL: refused */
-	} cases[] = {
-		{ "a/b", NULL, "a/b" },
-		{ "./a", NULL, "a" },
-		{ "/a/b", NULL, "a/b" },
-		{ "//.//./a", NULL, "a" },
-		{ "./", NULL, "." },
-		{ "/", NULL, "." },
-		{ "a..b/..c", NULL, "a..b/..c" },
-		{ "..", NULL, NULL },
-		{ "a/..", NULL, NULL },
-		{ "/../a", NULL, NULL },
-		{ "a/../../b", NULL, NULL },
-		{ "a", "b/../../c", NULL },
-		{ "a", "/b", "a" },
+	const struct image_entry entry = {
+		.path = path, .mode = mode, .size = promised, .target = "/etc"
 	};
-	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_(freep)
-		char *name = NULL;
+	return image_tree_add(tree, &entry, read_x, &given, &err);
+}
 
-		if (cases[i].expect == NULL) {
-			assert_err(prepare(cases[i].name, cases[i].hardlink,
-				       AE_IFREG, &name),
-			    IMAGE, "leads outside");
-			continue;
-		}
-		assert_int_equal(
-		    prepare(cases[i].name, cases[i].hardlink, AE_IFREG, &name),
-		    1);
-		assert_string_equal(name, cases[i].expect);
-	}
+#define DIR_755  (S_IFDIR | 0755)
+#define FILE_644 (S_IFREG | 0644)
+#define LINK_777 (S_IFLNK | 0777)
+
+static void
+add_all(struct image_tree *tree)
+{
+	assert_ok(add(tree, "./", DIR_755, 0, 0));
+	assert_ok(add(tree, "usr/lib", DIR_755, 0, 0));
+	assert_ok(add(tree, "/usr//bin/./a", FILE_644 | 04000, 1000, 1000));
+	assert_ok(add(tree, "etc/..b", FILE_644, 0, 0));
+	assert_ok(add(tree, "link", LINK_777, 0, 0));
+	assert_ok(image_tree_link(tree, "b", "./usr/bin/a", &err));
+	assert_int_equal(tree->bytes, 1000);
+
+	assert_err(add(tree, "..", FILE_644, 0, 0), IMAGE, "leads outside");
+	assert_err(add(tree, "a/../b", FILE_644, 0, 0), IMAGE, "outside");
+	assert_err(add(tree, "/../b", DIR_755, 0, 0), IMAGE, "outside");
+	assert_err(add(tree, "link/x", FILE_644, 0, 0), IMAGE, "link");
+	assert_err(add(tree, "b/x", DIR_755, 0, 0), IMAGE, "link or a file");
+	assert_err(add(tree, "usr", FILE_644, 0, 0), IMAGE, "usr");
+	assert_err(add(tree, ".", FILE_644, 0, 0), IMAGE, "no name");
+	assert_err(add(tree, "short", FILE_644, 100, 99), IMAGE, "shorter");
+	assert_err(image_tree_link(tree, "c", "../x", &err), IMAGE, "outside");
+	assert_err(image_tree_link(tree, "c", "usr", &err), IMAGE, "hard link");
+	assert_err(
+	    image_tree_link(tree, "c", "link/x", &err), IMAGE, "hard link");
+
+	assert_ok(add(tree, "dev/sda", S_IFBLK | 0600, 0, 0));
+	assert_ok(add(tree, "dev/null", S_IFCHR | 0600, 0, 0));
+	assert_ok(add(tree, "run/fifo", S_IFIFO | 0600, 0, 0));
+	assert_int_equal(tree->skipped, 3);
 }
 
 static void
-devices_are_left_out(void **state)
+trees_take_only_safe_names(void **state)
 {
-	static const int types[] = { AE_IFBLK, AE_IFCHR, AE_IFIFO, AE_IFSOCK };
-	size_t i;
+	const struct image_import import = { .source = "test" };
+	struct image_tree tree = { 0 };
+	OstreeRepo *repo = NULL;
+	GFile *root = NULL;
 
-	for (i = 0; i < ARRAY_SIZE(types); i++) {
-		_cleanup_(freep)
-		char *name = NULL;
+	if (geteuid() != 0)
+		skip(); /* objects are owned by others */
+	assert_ok(image_repo_open(dir, &repo, &err));
+	assert_true(ostree_repo_prepare_transaction(repo, NULL, NULL, NULL));
+	assert_ok(image_tree_init(&tree, repo, &import, &err));
+	add_all(&tree);
+	assert_ok(image_tree_write(&tree, &root, &err));
+	g_object_unref(root);
+	image_tree_done(&tree);
 
-		assert_int_equal(prepare("dev/x", NULL, types[i], &name), 0);
-	}
+	assert_ok(image_tree_init(&tree, repo, &import, &err));
+	assert_err(image_tree_write(&tree, &root, &err), IMAGE, "no files");
+	image_tree_done(&tree);
+	ostree_repo_abort_transaction(repo, NULL, NULL);
+	g_object_unref(repo);
 }
 
 static void
-never_writes_elsewhere(void **state)
+xattrs_are_sorted_and_chosen(void **state)
 {
-	struct archive_entry *entry = archive_entry_new();
-	struct image_count count = { 0 };
+	struct image_xattrs xattrs = { 0 };
+	GVariant *v;
+	char *printed;
 
-	assert_ok(image_writer_enter(dir, &count, &err));
-	assert_int_equal(chdir("/"), 0);
-	archive_entry_set_pathname(entry, "etc/passwd");
-	archive_entry_set_filetype(entry, AE_IFREG);
-	assert_err(image_writer_prepare(entry, &count, &err), INTERNAL,
-	    "left its directory");
-	archive_entry_free(entry);
+	assert_null(image_xattrs_end(&xattrs));
+	image_xattrs_add(&xattrs, "user.b", "2", 1);
+	image_xattrs_add(&xattrs, "trusted.overlay.opaque", "y", 1);
+	image_xattrs_add(&xattrs, "user.a", "", 0);
+	v = image_xattrs_end(&xattrs);
+	printed = g_variant_print(v, FALSE);
+	assert_string_equal(printed, "[(b'user.a', []), (b'user.b', [0x32])]");
+	g_free(printed);
+	g_variant_unref(v);
 }
 
 static int
@@ -181,9 +190,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(progress_never_falls),
 		cmocka_unit_test(temporary_files_of_the_dead_are_removed),
-		cmocka_unit_test(names_are_made_safe_or_refused),
-		cmocka_unit_test(devices_are_left_out),
-		cmocka_unit_test(never_writes_elsewhere),
+		cmocka_unit_test(trees_take_only_safe_names),
+		cmocka_unit_test(xattrs_are_sorted_and_chosen),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

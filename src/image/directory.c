@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A directory as source of a tree: walked by descriptors, links not
+ * followed, other file systems not entered. Names that belong to one inode
+ * are read twice; the repository makes one object of them again.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/image_priv.h"
+
+#define XATTRS_MAX (64 * 1024)
+
+struct walk {
+	struct image_tree *tree;
+	const char *source;
+	uint64_t total; /* entries, for the percents */
+	dev_t dev;
+};
+
+struct reader {
+	const struct walk *walk;
+	const char *path;
+	int fd;
+};
+
+static void
+variant_unrefp(GVariant **v)
+{
+	if (*v != NULL)
+		g_variant_unref(*v);
+}
+
+static void
+closedirp(DIR **d)
+{
+	if (*d != NULL)
+		closedir(*d);
+}
+
+static int
+read_failed(const struct walk *w, const char *path, struct err *err)
+{
+	return err_errno(err, ERR_SYSTEM, errno, "read %s/%s", w->source, path);
+}
+
+static ssize_t
+read_fd(void *buf, size_t size, void *arg, struct err *err)
+{
+	const struct reader *rd = arg;
+	ssize_t n;
+
+	do
+		n = read(rd->fd, buf, size);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? read_failed(rd->walk, rd->path, err) : n;
+}
+
+static GVariant *
+xattrs_of(int fd)
+{
+	_cleanup_(freep)
+	char *names = NULL;
+	_cleanup_(freep)
+	char *value = NULL;
+	struct image_xattrs xattrs = { 0 };
+	ssize_t n = flistxattr(fd, NULL, 0), len;
+	const char *p;
+
+	if (n <= 0)
+		return NULL;
+	names = xcalloc(1, XATTRS_MAX);
+	value = xcalloc(1, XATTRS_MAX);
+	n = flistxattr(fd, names, XATTRS_MAX);
+	for (p = names; n > 0 && p < names + n; p += strlen(p) + 1)
+		if ((len = fgetxattr(fd, p, value, XATTRS_MAX)) >= 0)
+			image_xattrs_add(&xattrs, p, value, (size_t)len);
+	return image_xattrs_end(&xattrs);
+}
+
+/* fd: of a file or directory, else -1. */
+static int
+add_entry(const struct walk *w, int dir, const char *base, int fd,
+    const char *path, const struct stat *st, struct err *err)
+{
+	_cleanup_(variant_unrefp)
+	GVariant *xattrs = fd < 0 ? NULL : xattrs_of(fd);
+	struct reader reader = { w, path, fd };
+	char target[PATH_MAX];
+	struct image_entry e = {
+		.path = path,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.mode = st->st_mode,
+		.size = (uint64_t)st->st_size,
+		.target = target,
+		.xattrs = xattrs,
+	};
+	ssize_t n;
+
+	if (S_ISLNK(st->st_mode)) {
+		n = readlinkat(dir, base, target, sizeof(target) - 1);
+		if (n < 0)
+			return read_failed(w, path, err);
+		target[n] = '\0';
+	}
+	return image_tree_add(w->tree, &e, read_fd, &reader, err);
+}
+
+static int walk_dir(
+    const struct walk *w, int fd, const char *path, struct err *err);
+
+static int
+walk_one(const struct walk *w, int dir, const char *base, const char *path,
+    struct err *err)
+{
+	_cleanup_(closep)
+	int fd = -1;
+	struct stat st;
+	int r;
+
+	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return read_failed(w, path, err);
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
+		fd = openat(
+		    dir, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return read_failed(w, path, err);
+	}
+	if ((r = add_entry(w, dir, base, fd, path, &st, err)) < 0)
+		return r;
+	image_progress(w->tree, (double)w->tree->entries / (double)w->total, 95,
+	    "reading the directory");
+	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev)
+		return 0;
+	return walk_dir(w, fd, path, err);
+}
+
+/* How deep it may go is limited by image_tree_add(). */
+static int
+walk_dir(const struct walk *w, int fd, const char *path, struct err *err)
+{
+	_cleanup_(closedirp)
+	DIR *dir = NULL;
+	struct dirent *e;
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+
+	if (own < 0 || (dir = fdopendir(own)) == NULL) {
+		closep(&own);
+		return read_failed(w, path, err);
+	}
+	while (errno = 0, (e = readdir(dir)) != NULL) {
+		_cleanup_(freep)
+		char *sub = NULL;
+
+		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+			continue;
+		sub = xasprintf("%s/%s", path, e->d_name);
+		if ((r = walk_one(w, fd, e->d_name, sub, err)) < 0)
+			return r;
+	}
+	return errno != 0 ? read_failed(w, path, err) : 0;
+}
+
+static uint64_t n_counted; /* nftw() has no argument for its callback */
+
+static int
+count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return ++n_counted > IMAGE_ENTRIES_MAX || ftw->level > IMAGE_DEPTH_MAX;
+}
+
+/* How many files there are, for the percents; refuses what is too much. */
+static int
+count_entries(const char *dir, uint64_t *ret, struct err *err)
+{
+	int r;
+
+	n_counted = 0;
+	r = nftw(dir, count_one, 64, FTW_PHYS | FTW_MOUNT);
+	if (r < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
+	if (r > 0)
+		return err_set(err, ERR_TOO_LARGE,
+		    "it has more than %d files, or is more than %d "
+		    "directories deep",
+		    IMAGE_ENTRIES_MAX, IMAGE_DEPTH_MAX);
+	*ret = n_counted;
+	return 0;
+}
+
+int
+image_add_directory(
+    struct image_tree *tree, const char *source, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct walk w = { .tree = tree, .source = source };
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
+	w.dev = st.st_dev;
+	if ((r = count_entries(source, &w.total, err)) < 0)
+		return r;
+	return walk_one(&w, fd, ".", ".", err);
+}

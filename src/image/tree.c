@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/image_priv.h"
+
+static void
+g_freep(void *pp)
+{
+	g_free(*(void **)pp);
+}
+
+static void
+ptr_array_unrefp(GPtrArray **a)
+{
+	if (*a != NULL)
+		g_ptr_array_unref(*a);
+}
+
+static int
+refuse(struct err *err, const char *path, const char *why)
+{
+	char shown[256];
+
+	return err_set(err, ERR_IMAGE, "it has an entry '%s', %s",
+	    str_escape(shown, sizeof(shown), path, strlen(path)), why);
+}
+
+/* The names of a path; none for the root itself. *ret is the caller's. */
+static int
+split_path(const char *path, GPtrArray **ret, struct err *err)
+{
+	_cleanup_(ptr_array_unrefp)
+	GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+	const char *p;
+	size_t n;
+
+	for (p = path; *p != '\0'; p += n) {
+		p += strspn(p, "/");
+		n = strcspn(p, "/");
+		if (n == 0 || (n == 1 && p[0] == '.'))
+			continue;
+		if (n == 2 && p[0] == '.' && p[1] == '.')
+			return refuse(
+			    err, path, "whose name leads outside of it");
+		if (n > 255 || names->len >= IMAGE_DEPTH_MAX)
+			return refuse(err, path,
+			    "whose name is too long or too many directories "
+			    "deep");
+		g_ptr_array_add(names, g_strndup(p, n));
+	}
+	*ret = take_ptr(names);
+	return 0;
+}
+
+static const char *
+last_name(const GPtrArray *names)
+{
+	return names->pdata[names->len - 1];
+}
+
+static int
+write_dir_metadata(OstreeRepo *repo, uid_t uid, gid_t gid, mode_t mode,
+    GVariant *xattrs, char **ret_checksum, struct err *err)
+{
+	GFileInfo *info = g_file_info_new();
+	GError *error = NULL;
+	GVariant *meta;
+	guchar *csum = NULL;
+	gboolean ok;
+
+	g_file_info_set_attribute_uint32(info, "unix::uid", uid);
+	g_file_info_set_attribute_uint32(info, "unix::gid", gid);
+	g_file_info_set_attribute_uint32(
+	    info, "unix::mode", S_IFDIR | (mode & 07777));
+	meta =
+	    g_variant_ref_sink(ostree_create_directory_metadata(info, xattrs));
+	g_object_unref(info);
+	ok = ostree_repo_write_metadata(
+	    repo, OSTREE_OBJECT_TYPE_DIR_META, NULL, meta, &csum, NULL, &error);
+	g_variant_unref(meta);
+	if (!ok)
+		return image_gerr(
+		    err, ERR_IMAGE, error, "write a directory's facts");
+	*ret_checksum = ostree_checksum_from_bytes(csum);
+	g_free(csum);
+	return 0;
+}
+
+int
+image_tree_init(struct image_tree *tree, OstreeRepo *repo,
+    const struct image_import *import, struct err *err)
+{
+	int r;
+
+	*tree = (struct image_tree){
+		.repo = repo, .import = import, .percent = -1
+	};
+	if ((r = write_dir_metadata(
+		 repo, 0, 0, 0755, NULL, &tree->dir_metadata, err)) < 0)
+		return r;
+	tree->root = ostree_mutable_tree_new();
+	ostree_mutable_tree_set_metadata_checksum(
+	    tree->root, tree->dir_metadata);
+	return 0;
+}
+
+void
+image_tree_done(struct image_tree *tree)
+{
+	g_clear_object(&tree->root);
+	g_free(tree->dir_metadata);
+}
+
+/* The directory that is to hold the last name; made when missing. Fails when
+ * something on the way is a file or a link. (libostree has this in one call,
+ * which leaks.) */
+static int
+find_parent(struct image_tree *tree, GPtrArray *names, const char *path,
+    OstreeMutableTree **ret, struct err *err)
+{
+	OstreeMutableTree *dir = g_object_ref(tree->root), *sub;
+	guint i;
+
+	for (i = 0; i + 1 < names->len; i++) {
+		gboolean ok = ostree_mutable_tree_ensure_dir(
+		    dir, names->pdata[i], &sub, NULL);
+
+		g_object_unref(dir);
+		if (!ok)
+			return refuse(err, path,
+			    "whose name goes through a link or a file of its");
+		if (ostree_mutable_tree_get_metadata_checksum(sub) == NULL)
+			ostree_mutable_tree_set_metadata_checksum(
+			    sub, tree->dir_metadata);
+		dir = sub;
+	}
+	*ret = dir;
+	return 0;
+}
+
+static int
+add_dir(struct image_tree *tree, const struct image_entry *entry,
+    GPtrArray *names, struct err *err)
+{
+	_cleanup_(image_unref)
+	OstreeMutableTree *parent = NULL;
+	_cleanup_(image_unref)
+	OstreeMutableTree *dir = NULL;
+	_cleanup_(g_freep)
+	char *checksum = NULL;
+	GError *error = NULL;
+	int r;
+
+	if ((r = write_dir_metadata(tree->repo, entry->uid, entry->gid,
+		 entry->mode, entry->xattrs, &checksum, err)) < 0)
+		return r;
+	if (names->len == 0) {
+		ostree_mutable_tree_set_metadata_checksum(tree->root, checksum);
+		return 0;
+	}
+	if ((r = find_parent(tree, names, entry->path, &parent, err)) < 0)
+		return r;
+	if (!ostree_mutable_tree_ensure_dir(
+		parent, last_name(names), &dir, &error))
+		return image_gerr(err, ERR_IMAGE, error,
+		    "add directory '%.200s'", entry->path);
+	ostree_mutable_tree_set_metadata_checksum(dir, checksum);
+	return 0;
+}
+
+static int
+place_file(struct image_tree *tree, const char *path, GPtrArray *names,
+    const char *checksum, struct err *err)
+{
+	_cleanup_(image_unref)
+	OstreeMutableTree *parent = NULL;
+	GError *error = NULL;
+	int r;
+
+	if (names->len == 0)
+		return refuse(err, path, "which is no name of a file");
+	if ((r = find_parent(tree, names, path, &parent, err)) < 0)
+		return r;
+	if (!ostree_mutable_tree_replace_file(
+		parent, last_name(names), checksum, &error))
+		return image_gerr(
+		    err, ERR_IMAGE, error, "add file '%.200s'", path);
+	return 0;
+}
+
+static int
+add_file(struct image_tree *tree, const struct image_entry *entry,
+    GPtrArray *names, image_read_cb read, void *arg, struct err *err)
+{
+	struct err why = { 0 };
+	_cleanup_(image_unref)
+	GInputStream *content = image_stream_new(read, arg, entry->size, &why);
+	_cleanup_(image_unref)
+	GInputStream *object = NULL;
+	_cleanup_(image_unref)
+	GFileInfo *info = g_file_info_new();
+	_cleanup_(g_freep)
+	guchar *csum = NULL;
+	char checksum[IMAGE_CHECKSUM_LEN + 1];
+	GError *error = NULL;
+	guint64 length;
+
+	g_file_info_set_file_type(info, G_FILE_TYPE_REGULAR);
+	g_file_info_set_size(info, (goffset)entry->size);
+	g_file_info_set_attribute_uint32(info, "unix::uid", entry->uid);
+	g_file_info_set_attribute_uint32(info, "unix::gid", entry->gid);
+	g_file_info_set_attribute_uint32(
+	    info, "unix::mode", S_IFREG | (entry->mode & 07777));
+	if (!ostree_raw_file_to_content_stream(
+		content, info, entry->xattrs, &object, &length, NULL, &error) ||
+	    !ostree_repo_write_content(
+		tree->repo, NULL, object, length, &csum, NULL, &error)) {
+		if (!err_is_set(&why))
+			return image_gerr(err, ERR_IMAGE, error,
+			    "write '%.200s'", entry->path);
+		g_error_free(error);
+		*err = why;
+		return err_wrap(
+		    err, -(int)why.code, "read '%.200s'", entry->path);
+	}
+	ostree_checksum_inplace_from_bytes(csum, checksum);
+	tree->bytes += entry->size;
+	return place_file(tree, entry->path, names, checksum, err);
+}
+
+static int
+add_symlink(struct image_tree *tree, const struct image_entry *entry,
+    GPtrArray *names, struct err *err)
+{
+	_cleanup_(g_freep)
+	char *checksum = NULL;
+	GError *error = NULL;
+
+	checksum = ostree_repo_write_symlink(tree->repo, NULL, entry->uid,
+	    entry->gid, entry->xattrs, entry->target, NULL, &error);
+	if (checksum == NULL)
+		return image_gerr(
+		    err, ERR_IMAGE, error, "write '%.200s'", entry->path);
+	return place_file(tree, entry->path, names, checksum, err);
+}
+
+int
+image_tree_add(struct image_tree *tree, const struct image_entry *entry,
+    image_read_cb read, void *arg, struct err *err)
+{
+	_cleanup_(ptr_array_unrefp)
+	GPtrArray *names = NULL;
+	int r;
+
+	if (++tree->entries > IMAGE_ENTRIES_MAX)
+		return err_set(err, ERR_TOO_LARGE, "it has more than %d files",
+		    IMAGE_ENTRIES_MAX);
+	if ((r = split_path(entry->path, &names, err)) < 0)
+		return r;
+	switch (entry->mode & S_IFMT) {
+	case S_IFDIR:
+		return add_dir(tree, entry, names, err);
+	case S_IFREG:
+		return add_file(tree, entry, names, read, arg, err);
+	case S_IFLNK:
+		return add_symlink(tree, entry, names, err);
+	default:
+		tree->skipped++;
+		return 0;
+	}
+}
+
+/* Checksum of the file with that path in the tree; heap of GLib. */
+static int
+find_file(struct image_tree *tree, const char *path, char **ret_checksum,
+    struct err *err)
+{
+	_cleanup_(ptr_array_unrefp)
+	GPtrArray *names = NULL;
+	_cleanup_(image_unref)
+	OstreeMutableTree *dir = g_object_ref(tree->root);
+	guint i;
+	int r;
+
+	if ((r = split_path(path, &names, err)) < 0)
+		return r;
+	for (i = 0; i < names->len; i++) {
+		OstreeMutableTree *sub = NULL;
+		char *checksum = NULL;
+
+		if (!ostree_mutable_tree_lookup(
+			dir, names->pdata[i], &checksum, &sub, NULL))
+			break;
+		if (checksum != NULL && i + 1 == names->len) {
+			*ret_checksum = checksum;
+			return 0;
+		}
+		g_free(checksum);
+		if (sub == NULL)
+			break;
+		g_object_unref(dir);
+		dir = sub;
+	}
+	return refuse(err, path, "named by a hard link, which it doesn't have");
+}
+
+int
+image_tree_link(struct image_tree *tree, const char *path, const char *target,
+    struct err *err)
+{
+	_cleanup_(ptr_array_unrefp)
+	GPtrArray *names = NULL;
+	_cleanup_(g_freep)
+	char *checksum = NULL;
+	int r;
+
+	tree->entries++;
+	if ((r = split_path(path, &names, err)) < 0 ||
+	    (r = find_file(tree, target, &checksum, err)) < 0)
+		return r;
+	return place_file(tree, path, names, checksum, err);
+}
+
+int
+image_tree_write(struct image_tree *tree, GFile **ret, struct err *err)
+{
+	GError *error = NULL;
+
+	if (tree->entries <= 1)
+		return err_set(err, ERR_IMAGE, "it has no files");
+	if (!ostree_repo_write_mtree(tree->repo, tree->root, ret, NULL, &error))
+		return image_gerr(err, ERR_IMAGE, error, "write the tree");
+	return 0;
+}
+
+struct xattr {
+	char *name;
+	void *value;
+	size_t size;
+};
+
+static void
+xattr_free(gpointer p)
+{
+	struct xattr *x = p;
+
+	free(x->name);
+	free(x->value);
+	free(x);
+}
+
+void
+image_xattrs_add(struct image_xattrs *xattrs, const char *name,
+    const void *value, size_t size)
+{
+	struct xattr *x;
+
+	if (str_starts(name, "trusted.overlay."))
+		return;
+	if (xattrs->list == NULL)
+		xattrs->list = g_ptr_array_new_with_free_func(xattr_free);
+	x = new0(struct xattr);
+	x->name = xstrdup(name);
+	x->value = xcalloc(1, size + 1);
+	memcpy(x->value, value, size);
+	x->size = size;
+	g_ptr_array_add(xattrs->list, x);
+}
+
+static gint
+compare_xattrs(gconstpointer a, gconstpointer b)
+{
+	const struct xattr *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+/* libostree's form: sorted pairs of name (with its NUL) and value. */
+GVariant *
+image_xattrs_end(struct image_xattrs *xattrs)
+{
+	GVariantBuilder builder;
+	guint i;
+
+	if (xattrs->list == NULL)
+		return NULL;
+	g_ptr_array_sort(xattrs->list, compare_xattrs);
+	g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
+	for (i = 0; i < xattrs->list->len; i++) {
+		const struct xattr *x = xattrs->list->pdata[i];
+
+		g_variant_builder_add(&builder, "(@ay@ay)",
+		    g_variant_new_bytestring(x->name),
+		    g_variant_new_fixed_array(
+			G_VARIANT_TYPE_BYTE, x->value, x->size, 1));
+	}
+	g_ptr_array_unref(xattrs->list);
+	xattrs->list = NULL;
+	return g_variant_ref_sink(g_variant_builder_end(&builder));
+}
