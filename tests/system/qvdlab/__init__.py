@@ -8,9 +8,10 @@ of a process; what has no event is looked at by eventually().
 """
 
 from .build import BUILD, TOP, image, programs
+from .desk import Desk
 from .display import Display
 from .farm import Failed, Farm, Result
 from .util import eventually, need, run
 
-__all__ = ["BUILD", "TOP", "Display", "Failed", "Farm", "Result",
+__all__ = ["BUILD", "TOP", "Desk", "Display", "Failed", "Farm", "Result",
            "eventually", "image", "need", "programs", "run"]

@@ -25,6 +25,8 @@ def eventually(look, timeout=20, what=None, every=0.05):
         if time.monotonic() > deadline:
             if error:
                 raise error
+            if callable(what):
+                what = what()
             raise AssertionError(
                 f"not within {timeout} s: {what or look.__name__}")
         time.sleep(every)
