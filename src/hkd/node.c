@@ -20,10 +20,11 @@
 #include "hkd/vm.h"
 #include "model/states.h"
 
-#define RETRY_MS 1000
-#define SETUP_MS 30000
-#define LIST_MS  30000
-#define STOP_MS  3000 /* for the last row to be written */
+#define RETRY_MS      1000
+#define RETRY_LAST_MS 30000
+#define SETUP_MS      30000
+#define LIST_MS       30000
+#define STOP_MS       3000 /* for the last row to be written */
 
 static const struct db_stmt host_stmt = { "host",
 	"SELECT id FROM hosts WHERE name = $1", 1 };
@@ -104,10 +105,10 @@ on_retry(void *arg)
 
 	if (!db_is_up(node->db))
 		return;
-	if (!node_is_running(node)) {
+	if (!node_is_running(node) || node->chain_due)
 		read_host(node);
+	if (!node_is_running(node))
 		return;
-	}
 	MAP_EACH (&node->vms, vm)
 		if (vm->dirty && !vm->saving)
 			vm_save(vm);
@@ -118,8 +119,12 @@ on_retry(void *arg)
 void
 node_retry_later(struct node *node)
 {
-	if (!timer_active(&node->retry))
-		timer_start(&node->retry, RETRY_MS);
+	if (timer_active(&node->retry))
+		return;
+	timer_start(&node->retry, node->retry_ms);
+	node->retry_ms *= 2;
+	if (node->retry_ms > RETRY_LAST_MS)
+		node->retry_ms = RETRY_LAST_MS;
 }
 
 /* True if the chain can't go on; it is begun again. */
@@ -130,6 +135,7 @@ chain_broke(struct node *node, const struct err *err, const char *what)
 		return node->phase == NODE_STOPPING;
 	if (err->code != ERR_DATABASE)
 		log_err(LOG_LEVEL_ERROR, err, "%s", what);
+	node->chain_due = true;
 	node_retry_later(node);
 	return true;
 }
@@ -275,6 +281,8 @@ on_vms(const struct db_result *res, const struct err *err, void *arg)
 
 	if (chain_broke(node, err, "read the VMs of this host"))
 		return;
+	node->chain_due = false;
+	node->retry_ms = RETRY_MS;
 	/* A row that isn't in the answer has gone, or was placed elsewhere. */
 	MAP_EACH (&node->vms, vm)
 		vm->want.here = vm->want.exists = false;
@@ -405,6 +413,7 @@ on_up(struct db *db, void *arg)
 		    "the database is back");
 	node->was_up = true;
 	node->db_told = false;
+	node->retry_ms = RETRY_MS;
 	db_exec(db, &db_schema_stmt, NULL, 0, on_schema, node);
 	if (node_is_running(node))
 		node_retry_later(node); /* what could not be written */
@@ -492,6 +501,7 @@ node_init(struct node *node, const struct node_conf *conf)
 {
 	node->loop = loop_new();
 	node->conf = conf;
+	node->retry_ms = RETRY_MS;
 	list_init(&node->ctl_peers);
 	list_init(&node->queue);
 	list_init(&node->imports);

@@ -55,7 +55,9 @@ struct node {
 	struct node_settings settings;
 	bool network_ready;
 	struct timer heartbeat;
-	struct timer retry; /* of setting up, or of writing */
+	struct timer retry; /* of the chain below, or of writing */
+	int64_t retry_ms;
+	bool chain_due; /* host, settings, network, VMs: broke off */
 	struct sigwatch term;
 	struct map vms;    /* id -> struct vm */
 	struct list queue; /* of VMs that wait for their turn to start */
