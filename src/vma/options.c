@@ -77,9 +77,11 @@ options_build(const struct request *req, const char *socket_path, int display,
 			ok = buf_printf(out, ",%s=%s", v[i].name, v[i].value) &&
 			     ok;
 	}
-	/* cleanup=0, sleep=0: the agent stays, and awake, when suspended. */
+	/* sleep=0: the agent stays awake when suspended. Not cleanup=0, with
+	 * which it would wait for ever before it says good-bye to the client,
+	 * who would take the end of the session for a lost link. */
 	ok = buf_printf(out,
-		 ",fullscreen=%d,resize=1,clipboard=both,cleanup=0,sleep=0,"
+		 ",fullscreen=%d,resize=1,clipboard=both,sleep=0,"
 		 "tolerancechecks=risky",
 		 d->fullscreen) &&
 	     ok;

@@ -50,7 +50,7 @@ builds_the_options_of_a_display(void **state)
 
 	assert_string_equal(text,
 	    "nx/nx,client=linux,keyboard=pc105/us,link=adsl,geometry=1024x768"
-	    ",fullscreen=1,resize=1,clipboard=both,cleanup=0,sleep=0,"
+	    ",fullscreen=1,resize=1,clipboard=both,sleep=0,"
 	    "tolerancechecks=risky,listen=unix:/run/s/nx.sock:100\n");
 	assert_null(refused);
 	free(text);
@@ -68,7 +68,7 @@ takes_only_harmless_arguments_of_a_client(void **state)
 	char *text = build(req, &refused);
 
 	assert_string_equal(text,
-	    "nx/nx,fullscreen=0,resize=1,clipboard=both,cleanup=0,sleep=0,"
+	    "nx/nx,fullscreen=0,resize=1,clipboard=both,sleep=0,"
 	    "tolerancechecks=risky,pack=16m-jpeg-9,delta=1,"
 	    "listen=unix:/run/s/nx.sock:100\n");
 	assert_string_equal(refused, "options");
