@@ -126,7 +126,7 @@ def licensed():
         if name.startswith("LICENSES/") or "/corpus/" in name:
             continue
         if name.endswith((".c", ".h", ".py", ".sql", ".sh", "meson.build",
-                          ".scd", ".js", ".ts")) or name == "Makefile" \
+                          ".js", ".ts")) or name == "Makefile" \
                 or tree.text(name).startswith("#!"):
             yield name
 
