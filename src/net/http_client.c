@@ -138,7 +138,7 @@ finish(struct http_client *c)
 	_cleanup_(buf_done_secret)
 	struct buf body = c->body;
 	_cleanup_(arena_freep)
-	struct arena *arena = take_ptr(c->arena);
+	_unused_ struct arena *arena = take_ptr(c->arena);
 	_cleanup_(json_decrefp)
 	json_t *json = NULL;
 

@@ -258,6 +258,16 @@ skip_blank(struct http_conn *conn)
 	return n < len;
 }
 
+/* The first byte, of whatever: from here on the time runs. */
+static void
+begin_head(struct http_conn *conn)
+{
+	conn->state = HTTP_CONN_HEAD;
+	conn->scanned = 0;
+	io_set_timeout(conn->io, 0);
+	io_set_deadline(conn->io, conn->conf.header_timeout_ms);
+}
+
 /* True: go on with the next step. */
 static bool
 step_head(struct http_conn *conn)
@@ -267,15 +277,12 @@ step_head(struct http_conn *conn)
 	size_t len, head;
 	int status;
 
+	io_input(conn->io, &len);
+	if (len > 0 && conn->state == HTTP_CONN_IDLE)
+		begin_head(conn);
 	if (!skip_blank(conn))
 		return false;
 	in = io_input(conn->io, &len);
-	if (conn->state == HTTP_CONN_IDLE) {
-		conn->state = HTTP_CONN_HEAD;
-		conn->scanned = 0;
-		io_set_timeout(conn->io, 0);
-		io_set_deadline(conn->io, conn->conf.header_timeout_ms);
-	}
 	if (conn->early) {
 		refuse(conn, 400,
 		    "A request was sent before the answer to the one before "

@@ -357,7 +357,9 @@ io_tls_connect(struct io *io, struct tls_ctx *ctx, const char *host)
 	if (is_ip)
 		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
 	else {
-		SSL_set_tlsext_host_name(ssl, host);
+		/* SSL_set_tlsext_host_name(), which casts const away. */
+		SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME,
+		    TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)host);
 		SSL_set1_host(ssl, host);
 	}
 	if (!io->connecting)

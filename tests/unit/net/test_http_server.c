@@ -298,6 +298,7 @@ static void
 timeouts(void **state)
 {
 	const char *slow = "GET / HTTP/1.1\r\nA: ";
+	int i;
 
 	close_pair();
 	conf.header_timeout_ms = 100;
@@ -318,9 +319,17 @@ timeouts(void **state)
 	assert_has(answer(), "408");
 	close_pair();
 	open_pair();
+	for (i = 0; i < 30 && client.eof == 0; i++) { /* nor blank lines */
+		say("\r\n");
+		run_for(10);
+	}
+	run_until(client.eof == 1);
+	assert_has(answer(), "408");
+	close_pair();
+	open_pair();
 	run_until(client.eof == 1); /* idle: ends without a word */
 	assert_int_equal(client.got.len, 0);
-	assert_int_equal(closes, 3);
+	assert_int_equal(closes, 4);
 	/* A request that is being worked on has all the time it needs. */
 	close_pair();
 	open_pair();
@@ -330,6 +339,32 @@ timeouts(void **state)
 	assert_int_equal(client.eof, 0);
 	http_respond_text(conn, 200, "late");
 	run_until(client.got.len > 0);
+}
+
+static void
+speaks_tls_from_the_first_byte(void **state)
+{
+	struct seen raw;
+	int tls;
+
+	conf.header_timeout_ms = 100;
+	for (tls = 1; tls >= 0; tls--) {
+		close_pair();
+		io_pair(&client, &raw, tls);
+		if (!tls)
+			io_tls_accept(raw.io, server_ctx);
+		conn = http_conn_new(raw.io, &conf, &handlers, NULL);
+		if (tls) {
+			say("GET /tls HTTP/1.1\r\n" HOST "\r\n");
+			run_until(client.got.len > 0);
+			assert_has(answer(), "hello");
+			run_for(150); /* the handshake's deadline is off */
+			assert_int_equal(client.eof, 0);
+		} else { /* a handshake that never begins */
+			run_until(client.eof == 1);
+			assert_int_equal(client.got.len, 0);
+		}
+	}
 }
 
 static void
@@ -432,6 +467,7 @@ main(void)
 		server_test(expect_continue),
 		server_test(refuses_with_a_status),
 		server_test(timeouts),
+		server_test(speaks_tls_from_the_first_byte),
 		server_test(a_client_that_goes_aborts_its_request),
 		server_test(streams),
 		server_test(answers_errors_as_json_or_text),
