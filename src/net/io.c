@@ -399,7 +399,10 @@ io_deliver_eof(struct io *io)
 	if (io->eof || io->freed)
 		return;
 	io->eof = true;
-	io->eof_pending = false;
+	/* Paused by what came just before: told after io_resume(). */
+	io->eof_pending = io->paused;
+	if (io->paused)
+		return;
 	if (io->closing && io->shutdown_done)
 		io_free(io);
 	else

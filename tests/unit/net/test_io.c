@@ -112,6 +112,39 @@ pauses_and_resumes(void **state)
 }
 
 static void
+pause_at_once(struct io *io, enum io_event event, void *arg)
+{
+	see(io, event, arg);
+	io_pause(io);
+}
+
+/* The end that came with the last bytes waits, too. */
+static void
+a_pause_holds_the_end_back(void **state)
+{
+	int tls;
+
+	for (tls = 0; tls < 2; tls++) {
+		io_pair(&a, &b, tls);
+		run_until(!tls || b.secured == 1);
+		io_set_cb(b.io, pause_at_once, &b);
+		b.leave = true;
+		io_write(a.io, "hello", 5);
+		io_shutdown(a.io);
+		run_for(20);
+		assert_int_equal(b.data, 1);
+		assert_int_equal(b.eof, 0);
+		io_set_cb(b.io, see, &b);
+		b.leave = false;
+		io_resume(b.io);
+		run_until(b.eof == 1);
+		assert_int_equal(b.got.len, 5);
+		seen_done(&a);
+		seen_done(&b);
+	}
+}
+
+static void
 partly_consumed_input_stays(void **state)
 {
 	size_t n;
@@ -415,6 +448,7 @@ main(void)
 		io_test(holds_back_plain),
 		io_test(holds_back_tls),
 		io_test(pauses_and_resumes),
+		io_test(a_pause_holds_the_end_back),
 		io_test(partly_consumed_input_stays),
 		io_test(a_new_owner_hears_what_is_there),
 		io_test(may_be_freed_in_its_callback),
