@@ -10,6 +10,7 @@ import time
 
 import pytest
 from qvdlab import Farm, eventually, need
+from qvdlab import run as run_program
 
 
 @pytest.fixture(scope="module")
@@ -315,3 +316,22 @@ def test_only_its_users_reach_the_socket(house):
     assert not re.search(r"^Uid:\s+0", status, re.M)
     assert re.search(r"^CapEff:\s+0+$", status, re.M)
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
+
+
+@pytest.mark.long
+def test_zombie(house, vm):
+    """What can't be removed is said, and tried again each minute."""
+    start(house, vm)
+    busy = house.run / "vms" / str(vm) / "busy"
+    busy.mkdir()
+    run_program("mount", "-t", "tmpfs", "none", busy)
+    try:
+        want(house, vm, False)
+        state = wait(house, vm, "zombie")
+        assert state["error_id"] and "remove what is left" in state["error"]
+        house.wait_event("vm.zombie", vm)
+    finally:
+        run_program("umount", busy)
+    wait(house, vm, "stopped", timeout=90)
+    house.assert_clean(vm)
+    assert start(house, vm)["error_id"] is None
