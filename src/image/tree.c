@@ -5,6 +5,8 @@
 #include "base/str.h"
 #include "image/image_priv.h"
 
+#define IN_MEMORY_MAX (8 * 1024 * 1024) /* content of one file */
+
 static void
 g_freep(void *pp)
 {
@@ -190,6 +192,74 @@ place_file(struct image_tree *tree, const char *path, GPtrArray *names,
 	return 0;
 }
 
+static GFileInfo *
+file_info(const struct image_entry *entry)
+{
+	GFileInfo *info = g_file_info_new();
+
+	g_file_info_set_file_type(info, G_FILE_TYPE_REGULAR);
+	g_file_info_set_size(info, (goffset)entry->size);
+	g_file_info_set_attribute_uint32(info, "unix::uid", entry->uid);
+	g_file_info_set_attribute_uint32(info, "unix::gid", entry->gid);
+	g_file_info_set_attribute_uint32(
+	    info, "unix::mode", S_IFREG | (entry->mode & 07777));
+	return info;
+}
+
+static gboolean
+write_object(struct image_tree *tree, const struct image_entry *entry,
+    GFileInfo *info, GInputStream *content, char *ret_checksum, GError **error)
+{
+	_cleanup_(image_unref)
+	GInputStream *object = NULL;
+	_cleanup_(g_freep)
+	guchar *csum = NULL;
+	guint64 length;
+
+	if (!ostree_raw_file_to_content_stream(
+		content, info, entry->xattrs, &object, &length, NULL, error) ||
+	    !ostree_repo_write_content(
+		tree->repo, NULL, object, length, &csum, NULL, error))
+		return FALSE;
+	ostree_checksum_inplace_from_bytes(csum, ret_checksum);
+	return TRUE;
+}
+
+/*
+ * The whole content in memory, so that its checksum can be known before
+ * anything is written: of the files of an image's next version most are in
+ * the repository already, and making a file costs more than hashing it.
+ */
+static gboolean
+write_unless_there(struct image_tree *tree, const struct image_entry *entry,
+    GFileInfo *info, GInputStream *source, char *ret_checksum, GError **error)
+{
+	_cleanup_(freep)
+	char *data = xcalloc(1, (size_t)entry->size + 1);
+	_cleanup_(image_unref)
+	GInputStream *content = g_memory_input_stream_new_from_data(
+	    data, (gssize)entry->size, NULL);
+	_cleanup_(g_freep)
+	guchar *csum = NULL;
+	gboolean there = FALSE;
+	gsize n;
+
+	if (!g_input_stream_read_all(
+		source, data, (gsize)entry->size, &n, NULL, error) ||
+	    !ostree_checksum_file_from_input(info, entry->xattrs, content,
+		OSTREE_OBJECT_TYPE_FILE, &csum, NULL, error))
+		return FALSE;
+	ostree_checksum_inplace_from_bytes(csum, ret_checksum);
+	if (!ostree_repo_has_object(tree->repo, OSTREE_OBJECT_TYPE_FILE,
+		ret_checksum, &there, NULL, error))
+		return FALSE;
+	if (there)
+		return TRUE;
+	return g_seekable_seek(
+		   G_SEEKABLE(content), 0, G_SEEK_SET, NULL, error) &&
+	       write_object(tree, entry, info, content, ret_checksum, error);
+}
+
 static int
 add_file(struct image_tree *tree, const struct image_entry *entry,
     GPtrArray *names, image_read_cb read, void *arg, struct err *err)
@@ -198,34 +268,25 @@ add_file(struct image_tree *tree, const struct image_entry *entry,
 	_cleanup_(image_unref)
 	GInputStream *content = image_stream_new(read, arg, entry->size, &why);
 	_cleanup_(image_unref)
-	GInputStream *object = NULL;
-	_cleanup_(image_unref)
-	GFileInfo *info = g_file_info_new();
-	_cleanup_(g_freep)
-	guchar *csum = NULL;
+	GFileInfo *info = file_info(entry);
 	char checksum[IMAGE_CHECKSUM_LEN + 1];
 	GError *error = NULL;
-	guint64 length;
+	gboolean ok;
 
-	g_file_info_set_file_type(info, G_FILE_TYPE_REGULAR);
-	g_file_info_set_size(info, (goffset)entry->size);
-	g_file_info_set_attribute_uint32(info, "unix::uid", entry->uid);
-	g_file_info_set_attribute_uint32(info, "unix::gid", entry->gid);
-	g_file_info_set_attribute_uint32(
-	    info, "unix::mode", S_IFREG | (entry->mode & 07777));
-	if (!ostree_raw_file_to_content_stream(
-		content, info, entry->xattrs, &object, &length, NULL, &error) ||
-	    !ostree_repo_write_content(
-		tree->repo, NULL, object, length, &csum, NULL, &error)) {
-		if (!err_is_set(&why))
-			return image_gerr(err, ERR_IMAGE, error,
-			    "write '%.200s'", entry->path);
+	if (entry->size <= IN_MEMORY_MAX)
+		ok = write_unless_there(
+		    tree, entry, info, content, checksum, &error);
+	else
+		ok = write_object(tree, entry, info, content, checksum, &error);
+	if (!ok && !err_is_set(&why))
+		return image_gerr(
+		    err, ERR_IMAGE, error, "write '%.200s'", entry->path);
+	if (!ok) {
 		g_error_free(error);
 		*err = why;
 		return err_wrap(
 		    err, -(int)why.code, "read '%.200s'", entry->path);
 	}
-	ostree_checksum_inplace_from_bytes(csum, checksum);
 	tree->bytes += entry->size;
 	return place_file(tree, entry->path, names, checksum, err);
 }
