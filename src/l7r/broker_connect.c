@@ -5,6 +5,7 @@
  * A client that vanishes meanwhile gives the session back; the start of its
  * VM goes on.
  */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -76,6 +77,14 @@ release(struct attempt *a)
 static void
 fail(struct attempt *a, struct failure *f)
 {
+	char text[ERR_MSG_MAX + 256];
+
+	/* Elsewhere the user is the VM's own, and goes without saying. */
+	if (f->err.code == ERR_FORBIDDEN)
+		snprintf(text, sizeof(text), "user '%s@%s': %s", a->login.login,
+		    a->login.tenant, f->err.msg);
+	else
+		str_copy(text, sizeof(text), f->err.msg);
 	log_warn("VM %lld, user '%s@%s': %s (%s, ref %s)", (long long)a->vm_id,
 	    a->login.login, a->login.tenant, f->err.msg, err_id(f->err.code),
 	    f->ref);
@@ -229,6 +238,8 @@ running(struct attempt *a, const struct vm_runtime_row *row)
 	    &a->ask, a->broker->hkd, a->vm_id, a->plan.epoch, on_channel, a);
 }
 
+/* A run that failed says why at once, while its node still cleans up; one
+ * that stops without an error was stopped by somebody. */
 static void
 on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 {
@@ -249,7 +260,7 @@ on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 			on_repeat(a);
 		}
 	} else if (row->epoch > a->plan.epoch ||
-		   row->state == VM_STATE_STOPPING) {
+		   (row->state == VM_STATE_STOPPING && row->error == NULL)) {
 		err_set(&moved, ERR_VM_START,
 		    "Unable to start VM %lld, state changed unexpectedly",
 		    (long long)a->vm_id);

@@ -36,7 +36,8 @@ class Desk:
             # A click gives the terminal the keyboard once it is there.
             self.screen.click(640, 380)
             self.screen.key("ctrl+u")
-            self.screen.type(f"touch {mark.name}\n", delay_ms=5)
+            self.screen.type(f"touch {mark.name}", delay_ms=5)
+            self.screen.key("Return")
             return mark.exists()
         eventually(arrived, timeout,
                    lambda: "what was typed: " + self.log(), every=0.3)
