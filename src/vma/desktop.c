@@ -14,7 +14,7 @@
 #include "vma/init.h"
 
 /* A program that ends so soon has failed, whatever its status. */
-#define AT_ONCE_MS 3000
+#define AT_ONCE_MS     3000
 #define AGENT_GRACE_MS 3000
 #define HURRY_MS       300
 
