@@ -92,7 +92,7 @@ fail(struct attempt *a, struct failure *f)
 	    a->broker, &(struct event){ .name = "session.failed",
 			   .vm_id = f->err.code == ERR_NOT_FOUND ? 0 : a->vm_id,
 			   .user_id = a->login.user_id,
-			   .text = f->err.msg,
+			   .text = text,
 			   .duration_ms = -1,
 			   .failure = f });
 	release(a);
