@@ -7,7 +7,9 @@
  * The library has no thread, no event loop and no global state: a client
  * object is used by one thread at a time, several objects by several threads
  * at once. Only qvd_client_cancel() may be called from anywhere, also from a
- * signal handler. SIGPIPE is never raised for the library's own connections.
+ * signal handler; it ends everything but the look-up of the server's name,
+ * which the C library does. SIGPIPE is never raised for the library's own
+ * connections. Where memory ends, the process does (abort).
  *
  * What talks to the X server is a program of its own, qvd-client-nx, which
  * the library starts for each session and after each reconnection (the NX

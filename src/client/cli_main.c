@@ -34,13 +34,17 @@ static void
 catch_signals(struct qvd_client *client)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction sa = { .sa_handler = on_signal,
-		.sa_flags = (int)SA_RESETHAND };
+	struct sigaction old,
+	    sa = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
 	size_t i;
 
 	running = client;
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
+	for (i = 0; i < ARRAY_SIZE(signals); i++) {
+		/* What nohup has had ignored stays so. */
+		sigaction(signals[i], NULL, &old);
+		if (old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &sa, NULL);
+	}
 }
 
 static void

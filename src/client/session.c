@@ -23,6 +23,7 @@
 #define DISPLAY_MS       15000
 #define PAUSE_FIRST_MS   500
 #define PAUSE_MAX_MS     30000
+#define STEADY_MS        30000 /* so long a connection was a good one */
 #define QUERY_MAX        (32 * 1024)
 #define PARAMS_MAX       64
 #define SLAVE_KEY_MAX    256
@@ -33,6 +34,8 @@ struct session {
 	struct viewer viewer;
 	char key[SLAVE_KEY_MAX]; /* of the last connection; secret */
 	bool started;            /* it has drawn, in this connection */
+	int64_t started_ms;
+	int pause_ms; /* before the next attempt */
 };
 
 /* Parameters */
@@ -195,6 +198,7 @@ on_started(void *arg)
 	struct session *s = arg;
 
 	s->started = true;
+	s->started_ms = time_now_ms();
 	client_event(s->c, QVD_EVENT_STARTED, NULL, 0);
 }
 
@@ -350,14 +354,19 @@ reconnect(struct session *s, enum relay_end *ret, struct err *err)
 {
 	int limit = s->o->reconnect_ms != 0 ? s->o->reconnect_ms : RECONNECT_MS;
 	int64_t give_up = time_now_ms() + limit;
-	int pause = PAUSE_FIRST_MS, r;
+	int pause, r;
 
+	/* A link that is lost again and again is tried ever more slowly. */
+	if (time_now_ms() - s->started_ms > STEADY_MS)
+		s->pause_ms = PAUSE_FIRST_MS;
 	for (;;) {
+		pause = s->pause_ms;
 		viewer_done(&s->viewer);
 		client_event(s->c, QVD_EVENT_RETRY, err->msg, pause);
 		if ((r = pause_for(s, with_jitter(pause), err)) < 0)
 			return r;
-		pause = pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2;
+		s->pause_ms =
+		    pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2;
 		if ((r = start_viewer(s, err)) < 0)
 			return r;
 		*ret = RELAY_LOST;
@@ -409,7 +418,7 @@ int
 session_run(struct qvd_client *c, const struct qvd_session_options *options,
     struct err *err)
 {
-	struct session s = { .c = c, .o = options };
+	struct session s = { .c = c, .o = options, .pause_ms = PAUSE_FIRST_MS };
 	int r;
 
 	viewer_init(&s.viewer);
