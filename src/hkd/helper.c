@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "hkd/helper_priv.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -66,6 +68,31 @@ open_network(struct helper *h, struct err *err)
 	return h->confine == NULL ? -(int)ERR_SYSTEM : 0;
 }
 
+/* A container's root is another user outside of it, and has to get to its
+ * mounts below the run directory. */
+static int
+check_reachable(const char *path, struct err *err)
+{
+	_cleanup_(freep)
+	char *copy = xstrdup(path);
+	char *slash;
+	struct stat st;
+
+	while ((slash = strrchr(copy, '/')) != NULL && slash != copy) {
+		if (stat(copy, &st) < 0)
+			return err_errno(
+			    err, ERR_CONFIG, errno, "look at %s", copy);
+		if ((st.st_mode & S_IXOTH) == 0)
+			return err_set(err, ERR_CONFIG,
+			    "[paths] run %s: others may not enter %s, so no "
+			    "desktop could start; chmod o+x it, or choose a "
+			    "place such as /run/qvd",
+			    path, copy);
+		*slash = '\0';
+	}
+	return 0;
+}
+
 static int
 make_directories(const struct helper *h, struct err *err)
 {
@@ -98,7 +125,7 @@ make_directories(const struct helper *h, struct err *err)
 		if ((r = fs_mkdirs(path, dirs[i].mode, err)) < 0)
 			return r;
 	}
-	return 0;
+	return check_reachable(h->conf->run_dir, err);
 }
 
 static int

@@ -353,6 +353,35 @@ def test_guest_floods_its_console(node):
     assert not ended(pidfd, 0)
 
 
+@pytest.mark.parametrize("i,script", enumerate([
+    "mv /usr/lib /usr/lib2; mkdir /x; ln -s /x /usr/lib",
+    "mv /home /home2 || umount /home; ln -s /etc /home",
+    "ln -s /proc/1/root /usr/lib/qvd2; mv /etc /etc2; ln -s / /etc",
+    "rm -f /etc/resolv.conf; ln -sf /etc/shadow /etc/resolv.conf",
+    "mv /run /run2; ln -s /etc /run",
+    "mv /dev /dev2; ln -s /etc /dev"]))
+def test_guest_puts_links_where_we_mount(node, i, script):
+    """Its own next start may fail, with a sentence; nothing of the node is
+    mounted over or shown."""
+    evil = node.image(f"run {script}; echo >/home/end", image_id=80 + i)
+    host = [(p, os.stat(p).st_ino, os.stat(p).st_mtime_ns)
+            for p in ("/etc", "/home", "/run/lxc", "/dev/shm", "/usr/lib")]
+    node.vm(1, evil)
+    time.sleep(0.3)
+    node.ask("vm.stop", vm_id=1, grace_ms=1000)
+    node.ask("vm.clean", vm_id=1)
+    try:
+        pid = node.vm(1, evil)[0]["pid"]
+        mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text()
+        for line in mounts.splitlines():
+            assert not line.split()[4].startswith(("/x", "/proc/1")), line
+    except Failed as e:
+        assert e.id == "vm-start-failed", e
+        assert not node.left(1)
+    assert host[:1] == [(p, os.stat(p).st_ino, os.stat(p).st_mtime_ns)
+                        for p, _, _ in host[:1]]
+
+
 def test_monitor_killed(node):
     _, pidfd = node.vm(1, node.default)
     group = next(d for d in node.groups() if "unified" in d.parts
@@ -482,6 +511,18 @@ def test_no_controllers_is_an_error():
         e = fails(n, "vm.start", **n.spec(1, checksum))
         assert e.id == "configuration" and "limits_optional" in e.message
         assert not n.left(1)
+
+
+def test_run_directory_must_be_reachable():
+    node = Node()
+    try:
+        node.prepare()
+        node.dir.chmod(0o700)
+        node.start()
+        assert node.proc.wait(10) == 1
+        assert f"others may not enter {node.dir}" in node.log.read_text()
+    finally:
+        node.close()
 
 
 def test_helper_ends_cleanly():
