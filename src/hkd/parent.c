@@ -15,6 +15,7 @@
 #include "loop/loop.h"
 #include "net/rpc.h"
 
+#define MAIN           "qvd-hkd-main"
 #define SOCKET         "hkd.sock"
 #define GROUP          "qvd" /* may open it */
 #define BACKOFF_MIN_MS 50
@@ -26,7 +27,7 @@ struct parent {
 	struct loop *loop;
 	const struct node_conf *conf;
 	const char *conf_path;
-	const char *program;
+	char *program; /* of main */
 	struct helper *helper;
 	int ctl_fd;
 	struct child *child; /* main; NULL: between two */
@@ -162,17 +163,17 @@ parent_done(struct parent *par)
 	sigwatch_done(&par->term);
 	sigwatch_done(&par->intr);
 	closep(&par->ctl_fd);
+	free(par->program);
 	loop_free(par->loop);
 }
 
 int
-parent_run(
-    const struct node_conf *conf, const char *conf_path, const char *program)
+parent_run(const struct node_conf *conf, const char *conf_path)
 {
 	struct parent par = { .loop = loop_new(),
 		.conf = conf,
 		.conf_path = conf_path,
-		.program = program,
+		.program = xasprintf("%s/%s", conf->programs_dir, MAIN),
 		.ctl_fd = -1,
 		.backoff_ms = BACKOFF_MIN_MS };
 	struct err err = { 0 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The root parent of qvd-hkd: it is the helper (helper.h), makes hkd.sock,
- * starts the unprivileged main role and starts it again when it ends. It
- * reads no byte from the network or the database.
+ * starts the unprivileged main role (qvd-hkd-main) and starts it again when it
+ * ends. It reads no byte from the network or the database.
  */
 #ifndef HKD_PARENT_H
 #define HKD_PARENT_H
@@ -13,7 +13,6 @@
 #define HKD_CTL_FD 4 /* of main: hkd.sock, listening */
 
 /* conf_path: given on to main, NULL: as it finds it. Returns an exit code. */
-int parent_run(
-    const struct node_conf *conf, const char *conf_path, const char *program);
+int parent_run(const struct node_conf *conf, const char *conf_path);
 
 #endif

@@ -72,7 +72,7 @@ def start(farm, vm):
 
 def wait_house(farm):
     """Until the host is served (again)."""
-    eventually(lambda: farm.pids("qvd-hkd", "main"), what="the main role")
+    eventually(lambda: farm.pids("qvd-hkd-main", "main"), what="the main role")
     farm.wait_sql("qvd_hosts", "SELECT state = 'running' FROM host_runtimes")
 
 
@@ -95,10 +95,11 @@ def test_start_and_stop(house, vm):
                      "name = 'vm.running'", vm) > 0
 
 
-@pytest.mark.parametrize("who", ["main", None])
+@pytest.mark.parametrize("who", [("qvd-hkd-main", "main"),
+                                 ("qvd-hkd", None)], ids=["main", "root"])
 def test_killed_house_keeper_adopts(house, vm, who):
     pid = start(house, vm)["pid"]
-    house.kill("qvd-hkd", who)
+    house.kill(*who)
     house.wait_event("vm.adopted", vm)
     wait_house(house)
     run = row(house, vm)
@@ -109,13 +110,14 @@ def test_killed_house_keeper_adopts(house, vm, who):
     assert not alive(pid)
 
 
-@pytest.mark.parametrize("who", ["main", None])
+@pytest.mark.parametrize("who", [("qvd-hkd-main", "main"),
+                                 ("qvd-hkd", None)], ids=["main", "root"])
 def test_killed_while_starting(house, vm, who):
     """At whatever instruction: in the end it runs, or says why not."""
     for i in range(6):
         want(house, vm)
         time.sleep(0.02 * i)
-        house.kill("qvd-hkd", who)
+        house.kill(*who)
         run = wait(house, vm, "running")
         assert alive(run["pid"])
         want(house, vm, False)
@@ -129,7 +131,7 @@ def test_killed_while_stopping(house, vm):
         pid = start(house, vm)["pid"]
         want(house, vm, False)
         time.sleep(0.01 * i)
-        house.kill("qvd-hkd", "main")
+        house.kill("qvd-hkd-main", "main")
         wait(house, vm, "stopped")
         assert not alive(pid)
         house.assert_clean(vm)
@@ -150,7 +152,7 @@ def test_dies(house, vm):
 
 def test_dies_unseen(house, vm):
     pid = start(house, vm)["pid"]
-    main, = house.pids("qvd-hkd", "main")
+    main, = house.pids("qvd-hkd-main", "main")
     os.kill(main, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     os.kill(main, signal.SIGKILL)
@@ -230,7 +232,7 @@ def test_deleted_unseen(house):
     """A VM that no row speaks of any more when the house-keeper returns."""
     vm = house.add_vm("alice", "busybox", "orphan")
     pid = start(house, vm)["pid"]
-    main, = house.pids("qvd-hkd", "main")
+    main, = house.pids("qvd-hkd-main", "main")
     os.kill(main, signal.SIGSTOP)
     house.sql("DELETE FROM vms WHERE id = %s", vm)
     os.kill(main, signal.SIGKILL)
@@ -247,7 +249,7 @@ def test_many_at_once_then_idle(house):
             want(house, vm)
         for vm in vms:
             wait(house, vm, "running")
-        main, = house.pids("qvd-hkd", "main")
+        main, = house.pids("qvd-hkd-main", "main")
 
         def wakeups():
             text = open(f"/proc/{main}/status", encoding="ascii").read()
@@ -297,7 +299,7 @@ def test_import_goes_on_after_a_kill(house):
         "%s FROM osfs WHERE name = 'busybox' RETURNING id", source)
     house.wait_sql("qvd_images", "SELECT state = 'importing' FROM images "
                    "WHERE id = %s", image)
-    house.kill("qvd-hkd", "main")
+    house.kill("qvd-hkd-main", "main")
     house.wait_sql("qvd_images", "SELECT state = 'published' FROM images "
                    "WHERE id = %s", image)
     wait_house(house)
@@ -311,7 +313,7 @@ def test_only_its_users_reach_the_socket(house):
          "/usr/bin/python3", "-c", code], capture_output=True, text=True,
         check=False)
     assert "PermissionError" in done.stderr
-    main, = house.pids("qvd-hkd", "main")
+    main, = house.pids("qvd-hkd-main", "main")
     status = open(f"/proc/{main}/status", encoding="ascii").read()
     assert not re.search(r"^Uid:\s+0", status, re.M)
     assert re.search(r"^CapEff:\s+0+$", status, re.M)
