@@ -44,7 +44,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		assert(used > 0 && used <= n);
 		assert(r != ANSWER_MORE || used == n);
-		check(&a, r);
+		if (r != ANSWER_MORE)
+			check(&a, r);
 		text += used;
 		size -= used;
 	}
