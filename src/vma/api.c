@@ -2,6 +2,7 @@
 #include "vma/api.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -22,14 +23,16 @@ struct api {
 	struct list clients;
 };
 
+/* What happens when the action's hook has allowed it. */
+enum then { THEN_SUSPEND, THEN_STOP, THEN_POWEROFF, THEN_NOTHING };
+
 /* One connection. What it waits for, if anything, knows it by this. */
 struct session_client {
 	struct api *api;
 	struct list link; /* on api->clients */
 	struct http_conn *conn;
-	struct hook *hook; /* before a suspend or stop */
-	enum session_want want;
-	bool poweroff;
+	struct hook *hook; /* before what it asked for */
+	enum then then;
 	bool follows; /* events */
 };
 
@@ -179,15 +182,19 @@ want_now(struct session_client *c)
 {
 	struct vma *vma = c->api->vma;
 	struct err err;
-	int r;
+	int r = 1;
 
-	if (c->poweroff) {
+	if (c->then == THEN_POWEROFF) {
 		http_respond_json(
 		    c->conn, 200, json_pack("{s:s}", "state", "stopping"));
 		vma->end(vma);
 		return;
 	}
-	r = session_wait(vma->session, c->want, c, &err);
+	if (c->then != THEN_NOTHING)
+		r = session_wait(vma->session,
+		    c->then == THEN_STOP ? SESSION_WANT_STOP
+					 : SESSION_WANT_SUSPEND,
+		    c, &err);
 	if (r > 0)
 		session_client_done(c);
 	else if (r < 0)
@@ -207,10 +214,19 @@ on_action_hook(const struct err *err, void *arg)
 }
 
 static void
-with_hook(struct session_client *c, const char *name)
+with_hook(struct session_client *c, const char *name, enum then then,
+    const json_t *more)
 {
 	json_t *info = session_info(c->api->vma->session, name);
+	json_t *params = json_object_get(info, "params");
 
+	if (params == NULL) {
+		params = json_object();
+		json_object_set_new(info, "params", params);
+	}
+	if (more != NULL)
+		json_object_update(params, (json_t *)(uintptr_t)more);
+	c->then = then;
 	c->hook =
 	    hook_run(c->api->vma, "action", name, info, on_action_hook, c);
 	json_decref(info);
@@ -221,24 +237,49 @@ with_hook(struct session_client *c, const char *name)
 static void
 post_suspend(struct session_client *c, struct http_request *req)
 {
-	c->want = SESSION_WANT_SUSPEND;
-	c->poweroff = false;
-	with_hook(c, "suspend");
+	with_hook(c, "suspend", THEN_SUSPEND, NULL);
 }
 
 static void
 delete_session(struct session_client *c, struct http_request *req)
 {
-	c->want = SESSION_WANT_STOP;
-	c->poweroff = false;
-	with_hook(c, "stop");
+	with_hook(c, "stop", THEN_STOP, NULL);
 }
 
 static void
 post_poweroff(struct session_client *c, struct http_request *req)
 {
-	c->poweroff = true;
-	with_hook(c, "poweroff");
+	with_hook(c, "poweroff", THEN_POWEROFF, NULL);
+}
+
+struct expiry {
+	const char *soft, *hard;
+};
+
+/* The machine's time is (soft) or will be (hard) over; what that means is
+ * the image's affair. */
+static void
+post_expire(struct session_client *c, struct http_request *req)
+{
+	static const struct field fields[] = { FIELD(struct expiry, soft, STR,
+						   .max = 64),
+		FIELD(struct expiry, hard, STR, .max = 64), FIELD_END };
+	struct expiry e = { NULL, NULL };
+	json_t *body = NULL, *more;
+	struct err err;
+
+	if (req->body != NULL &&
+	    (json_parse(req->body, req->body_len, &body, &err) < 0 ||
+		json_decode(body, fields, &e, req->arena, NULL, &err) < 0)) {
+		json_decref(body);
+		http_respond_err(c->conn, &err);
+		return;
+	}
+	more = json_pack("{s:s*, s:s*}", "qvd.vm.expiration.soft", e.soft,
+	    "qvd.vm.expiration.hard", e.hard);
+	with_hook(c, "expire", THEN_NOTHING, more);
+	json_decref(more);
+	json_decref(body);
 }
 
 static void
@@ -258,6 +299,7 @@ static const struct route routes[] = {
 	{ "POST", "/session/suspend", post_suspend },
 	{ "GET", "/session/stream", get_stream },
 	{ "GET", "/events", get_events },
+	{ "POST", "/expire", post_expire },
 	{ "POST", "/poweroff", post_poweroff },
 };
 

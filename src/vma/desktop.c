@@ -69,24 +69,27 @@ on_desktop_end(struct task *task, int status, bool timed_out, void *arg)
 {
 	struct session *s = arg;
 	int64_t lived = loop_now_ms(s->vma->loop) - s->desktop_began_ms;
-	char last[LINES_TEXT];
-	struct err err = { 0 }, what = { 0 };
+	char last[LINES_TEXT], name[320];
+	struct err err = { 0 };
+	size_t len;
 
 	if (s->state == SESSION_STOPPING) {
 		desktop_stop_next(s);
 		return;
 	}
-	child_status_err("it", status, timed_out, &what);
 	if (lived >= AT_ONCE_MS) {
 		err_set(&s->reason, ERR_SESSION, "the user logged out");
 		session_fire(s, SESSION_EVENT_STOP);
 		return;
 	}
-	log_last_line(s, last);
-	err_set(&err, ERR_SESSION,
-	    "the image's X session '%s' ended at once (%s)%s%s", s->program,
-	    err_is_set(&what) ? what.msg : "without an error",
-	    last[0] == '\0' ? "" : ": ", last);
+	snprintf(name, sizeof(name), "the image's X session '%s' ended at once",
+	    s->program);
+	if (child_status_err(name, status, timed_out, &err) == 0)
+		err_set(&err, ERR_SESSION, "%s, without an error", name);
+	err.code = ERR_SESSION;
+	len = strlen(err.msg);
+	if (log_last_line(s, last)[0] != '\0')
+		snprintf(err.msg + len, sizeof(err.msg) - len, ": %s", last);
 	desktop_failed(s, &err);
 }
 
