@@ -245,7 +245,9 @@ class Node:
 
     def connect(self, vm_id, wait_ms=5000):
         _, fd = self.ask_fd("vm.channel", vm_id=vm_id, wait_ms=wait_ms)
-        return socket.socket(fileno=fd)
+        s = socket.socket(fileno=fd)
+        s.settimeout(10)
+        return s
 
     def inside(self, pid, *argv, check=True):
         """Runs a program in the desktop as its root."""
