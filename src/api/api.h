@@ -34,7 +34,7 @@ struct api {
 	uid_t uid; /* our own: may all, as root */
 	struct timer stop_timer;
 	bool stopping;
-	bool schema_ok;
+	struct err schema_err; /* set: the schema is not ours */
 };
 
 enum permission {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -43,10 +44,10 @@ on_schema(const struct db_result *res, const struct err *err, void *arg)
 	}
 	if (db_schema_check((int)db_i64(res, 0, "version"), &bad) < 0) {
 		log_err(LOG_LEVEL_ERROR, &bad, "database");
-		api->schema_ok = false;
+		api->schema_err = bad;
 		return;
 	}
-	api->schema_ok = true;
+	api->schema_err.code = ERR_NONE;
 	/* What was notified while we were not connected. */
 	images_settle(api);
 	await_wake(api, NULL);
@@ -133,6 +134,25 @@ run(struct api *api, int fd)
 	return 0;
 }
 
+/* Becoming another user makes the kernel forget that we are to end with our
+ * parent. */
+static int
+drop(const struct proc_user *user, struct err *err)
+{
+	pid_t parent = getppid();
+	int signum = 0, r;
+
+	if (prctl(PR_GET_PDEATHSIG, &signum) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "prctl");
+	if (geteuid() == 0 && (r = proc_drop_user(user, err)) < 0)
+		return r;
+	if ((r = proc_harden(signum, err)) < 0)
+		return r;
+	if (signum != 0 && getppid() != parent)
+		return err_set(err, ERR_CANCELLED, "our parent has ended");
+	return 0;
+}
+
 static int
 listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 {
@@ -147,9 +167,7 @@ listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 	/* Anybody may connect; who may what is said by the credentials. */
 	if ((r = listen_unix(path, 0666, user.gid, ret_fd, err)) < 0)
 		return r;
-	if (geteuid() == 0 && (r = proc_drop_user(&user, err)) < 0)
-		return r;
-	return proc_harden(0, err);
+	return drop(&user, err);
 }
 
 static int

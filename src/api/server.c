@@ -534,10 +534,8 @@ on_request(struct http_conn *conn, struct http_request *http, void *arg)
 	if (req->api->stopping)
 		respond_fail(req, ERR_UNAVAILABLE,
 		    "the API is ending; try again in a moment");
-	else if (!req->api->schema_ok)
-		respond_fail(req, ERR_DATABASE,
-		    "the database can't be reached now; try again in a "
-		    "moment");
+	else if (err_is_set(&req->api->schema_err))
+		respond_err(req, &req->api->schema_err);
 	else
 		req->route->handler(req);
 }
