@@ -119,6 +119,13 @@ main(int argc, char **argv)
 	bool granted;
 	char word = 0;
 
+	/* libXcomp would ask the user something: nobody does. It must not end
+	 * before the one that asks, who might trip over its SIGCHLD. */
+	if (argc > 2) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		return VIEWER_EXIT_ENDED;
+	}
 	if (argc != 2) {
 		fputs("Error: this program is started by qvd-client\n", stderr);
 		return VIEWER_EXIT_USAGE;

@@ -71,8 +71,8 @@ make_dir(struct viewer *v, struct err *err)
 	return 0;
 }
 
-/* libXcomp takes its directories from the environment, and would start
- * nxdialog for questions that nobody has asked for. */
+/* libXcomp takes its directories from the environment, and the program that
+ * shows its questions: the viewer itself, which asks nobody. */
 struct viewer_env {
 	char *v[16];
 	int n;
@@ -93,7 +93,8 @@ env_add(struct viewer_env *env, const char *name, const char *value)
 }
 
 static void
-fill_env(struct viewer_env *env, const char *dir, const char *display)
+fill_env(struct viewer_env *env, const char *dir, const char *display,
+    const char *path)
 {
 	static const char *const kept[] = { "XAUTHORITY", "HOME", "LANG",
 		"LC_ALL", "TZ", "LD_LIBRARY_PATH", "ASAN_OPTIONS",
@@ -106,7 +107,7 @@ fill_env(struct viewer_env *env, const char *dir, const char *display)
 	env_add(env, "DISPLAY", display);
 	env_add(env, "NX_ROOT", dir);
 	env_add(env, "NX_TEMP", dir);
-	env_add(env, "NX_CLIENT", "/bin/true");
+	env_add(env, "NX_CLIENT", path);
 }
 
 struct pipes {
@@ -229,7 +230,7 @@ viewer_start(struct viewer *v, const char *program_dir, const char *display,
 	str_copy(v->display, sizeof(v->display), display);
 	if ((r = make_dir(v, err)) < 0 || (r = open_pipes(&p, err)) < 0)
 		return r;
-	fill_env(&env, v->dir, display);
+	fill_env(&env, v->dir, display, path);
 	r = spawn(v, path, &p, &env);
 	if (r != 0)
 		return err_errno(err, ERR_SYSTEM, r,
@@ -353,8 +354,9 @@ viewer_reap(struct viewer *v, struct err *err)
 	why = v->last[0] != '\0' ? v->last : "it gave no reason";
 	if (WIFSIGNALED(status))
 		return err_set(err, ERR_SESSION,
-		    "the viewer was ended by signal %d (%s)", WTERMSIG(status),
-		    strsignal(WTERMSIG(status)));
+		    "the viewer was ended by signal %d (%s)%s%s",
+		    WTERMSIG(status), strsignal(WTERMSIG(status)),
+		    v->last[0] != '\0' ? ": " : "", v->last);
 	switch (WEXITSTATUS(status)) {
 	case VIEWER_EXIT_ENDED:
 		if (v->refused)
