@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/cli.h"
+#include "model/config.h"
+#include "model/node_conf.h"
 
 static bool
 is_option(const struct arg *arg)
@@ -207,7 +209,7 @@ man_command(const struct noun *noun, const struct command *c)
 }
 
 static void
-help_man(void)
+man_commands(void)
 {
 	const struct noun *const *n;
 	const struct command *c;
@@ -221,6 +223,65 @@ help_man(void)
 	}
 }
 
+/* [section] key, default and meaning of each line of node.conf. */
+static void
+man_node_conf(void)
+{
+	const struct conf_key *k;
+	const char *section = "";
+
+	for (k = node_conf_keys; k->key != NULL; k++) {
+		if (!str_eq(section, k->section))
+			printf("## [%s]\n\n", k->section);
+		section = k->section;
+		printf("*%s*", k->key);
+		if (k->def != NULL && k->def[0] != '\0') {
+			printf(" (default: ");
+			man_text(k->def);
+			printf(")");
+		}
+		printf("\n\t");
+		man_text(k->doc);
+		printf("\n\n");
+	}
+}
+
+static void
+man_settings(void)
+{
+	const struct config_key *k;
+
+	for (k = config_keys; k->key != NULL; k++) {
+		printf("*");
+		man_text(k->key);
+		printf("*");
+		if (k->def[0] != '\0') {
+			printf(" (default: ");
+			man_text(k->def);
+			printf(")");
+		}
+		printf("\n\t");
+		man_text(k->doc);
+		printf("\n\n");
+	}
+}
+
+static int
+help_man(const char *part, struct err *err)
+{
+	if (str_eq(part, "commands"))
+		man_commands();
+	else if (str_eq(part, "node.conf"))
+		man_node_conf();
+	else if (str_eq(part, "settings"))
+		man_settings();
+	else
+		return err_set(err, ERR_USAGE,
+		    "--man '%s' is not one of commands, node.conf, settings",
+		    part);
+	return 0;
+}
+
 int
 run_help(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -229,10 +290,8 @@ run_help(struct cli *cli, const struct values *values, struct err *err)
 	const struct command *command;
 	const struct noun *noun;
 
-	if (value_flag(values, "--man")) {
-		help_man();
-		return 0;
-	}
+	if (value_flag(values, "--man"))
+		return help_man(value_get(values, "--man"), err);
 	if (name == NULL) {
 		help_all();
 		return 0;

@@ -6,8 +6,9 @@
 static const struct arg help_args[] = {
 	{ "NOUN", ARG_TEXT, 0, .doc = "what to tell more about" },
 	{ "VERB", ARG_TEXT, 0, .doc = "the command to tell all about" },
-	{ "--man", ARG_FLAG, 0,
-	    .doc = "prints all commands as a manual's section" },
+	{ "--man", ARG_TEXT, 0, .meta = "PART",
+	    .doc = "prints a part of the manual: commands, node.conf or "
+		   "settings" },
 	ARG_END,
 };
 
