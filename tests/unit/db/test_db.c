@@ -34,7 +34,7 @@ on_down(struct db *d, const struct err *err, void *arg)
 static void
 on_notify(struct db *d, const char *channel, const char *payload, void *arg)
 {
-	assert_string_equal(channel, "news");
+	assert_true(str_eq(channel, "news") || str_eq(channel, "more"));
 	notified++;
 	str_copy(last_payload, sizeof(last_payload), payload);
 	loop_stop(loop);
@@ -436,6 +436,14 @@ test_notify(void **state)
 	while (notified == 0)
 		loop_run(loop);
 	assert_string_equal(last_payload, "vm 12");
+	/* A channel that is known only later. */
+	db_listen(db, "more");
+	db_listen(db, "more");
+	must("NOTIFY more, 'x'");
+	while (notified == 1)
+		loop_run(loop);
+	assert_string_equal(last_payload, "x");
+	assert_int_equal(notified, 2);
 	close_db();
 }
 

@@ -57,59 +57,60 @@ try_as(const char *role, const char *sql)
 
 #define DENIED "42501"
 
+/* What each role may do, and what not. */
+static const struct {
+	const char *role, *sql, *code;
+} tries[] = {
+	{ "qvd_api",
+	    "INSERT INTO tenants (name, idmap_slot) "
+	    "VALUES ('t', 0)",
+	    "" },
+	{ "qvd_api",
+	    "INSERT INTO users (tenant_id, login) "
+	    "SELECT id, 'u' FROM tenants",
+	    "" },
+	{ "qvd_api",
+	    "INSERT INTO hosts (name, address) "
+	    "VALUES ('n1', '')",
+	    "" },
+	{ "qvd_api",
+	    "INSERT INTO audit (actor, action) "
+	    "VALUES ('root', 'x')",
+	    "" },
+	{ "qvd_api", "INSERT INTO vm_runtimes DEFAULT VALUES", DENIED },
+	{ "qvd_api", "SELECT * FROM tokens", DENIED },
+	{ "qvd_hkd", "SELECT id, login, uid FROM users", "" },
+	{ "qvd_hkd", "SELECT password_hash FROM users", DENIED },
+	{ "qvd_hkd",
+	    "INSERT INTO host_runtimes (host_id) "
+	    "SELECT id FROM hosts",
+	    "" },
+	{ "qvd_hkd", "UPDATE vms SET desired = 'stopped'", DENIED },
+	{ "qvd_hkd",
+	    "INSERT INTO events (name, text) "
+	    "VALUES ('host.started', 'x')",
+	    "" },
+	{ "qvd_hkd", "DELETE FROM events", DENIED },
+	{ "qvd_l7r", "SELECT password_hash FROM users", "" },
+	{ "qvd_l7r",
+	    "SELECT FROM vms, sessions, vm_runtimes "
+	    "FOR UPDATE OF vms, sessions",
+	    "" },
+	{ "qvd_l7r", "UPDATE vms SET name = 'x'", DENIED },
+	{ "qvd_l7r", "UPDATE vm_runtimes SET state = 'stopped'", DENIED },
+	{ "qvd_l7r",
+	    "INSERT INTO users (tenant_id, login) "
+	    "VALUES (1, 'x')",
+	    DENIED },
+	{ "qvd_l7r", "SELECT max(number) FROM migrations", "" },
+	{ "qvd_hkd", "SELECT max(number) FROM migrations", "" },
+	{ "qvd_api", "SELECT max(number) FROM migrations", "" },
+	{ "qvd_l7r", "CREATE TABLE qvd.mine ()", DENIED },
+};
+
 static void
 test_privileges(void)
 {
-	static const struct {
-		const char *role, *sql, *code;
-	} tries[] = {
-		{ "qvd_api",
-		    "INSERT INTO tenants (name, idmap_slot) "
-		    "VALUES ('t', 0)",
-		    "" },
-		{ "qvd_api",
-		    "INSERT INTO users (tenant_id, login) "
-		    "SELECT id, 'u' FROM tenants",
-		    "" },
-		{ "qvd_api",
-		    "INSERT INTO hosts (name, address) "
-		    "VALUES ('n1', '')",
-		    "" },
-		{ "qvd_api",
-		    "INSERT INTO audit (actor, action) "
-		    "VALUES ('root', 'x')",
-		    "" },
-		{ "qvd_api", "INSERT INTO vm_runtimes DEFAULT VALUES", DENIED },
-		{ "qvd_api", "SELECT * FROM tokens", DENIED },
-		{ "qvd_hkd", "SELECT id, login, uid FROM users", "" },
-		{ "qvd_hkd", "SELECT password_hash FROM users", DENIED },
-		{ "qvd_hkd",
-		    "INSERT INTO host_runtimes (host_id) "
-		    "SELECT id FROM hosts",
-		    "" },
-		{ "qvd_hkd", "UPDATE vms SET desired = 'stopped'", DENIED },
-		{ "qvd_hkd",
-		    "INSERT INTO events (name, text) "
-		    "VALUES ('host.started', 'x')",
-		    "" },
-		{ "qvd_hkd", "DELETE FROM events", DENIED },
-		{ "qvd_l7r", "SELECT password_hash FROM users", "" },
-		{ "qvd_l7r",
-		    "SELECT FROM vms, sessions, vm_runtimes "
-		    "FOR UPDATE OF vms, sessions",
-		    "" },
-		{ "qvd_l7r", "UPDATE vms SET name = 'x'", DENIED },
-		{ "qvd_l7r", "UPDATE vm_runtimes SET state = 'stopped'",
-		    DENIED },
-		{ "qvd_l7r",
-		    "INSERT INTO users (tenant_id, login) "
-		    "VALUES (1, 'x')",
-		    DENIED },
-		{ "qvd_l7r", "SELECT max(number) FROM migrations", "" },
-		{ "qvd_hkd", "SELECT max(number) FROM migrations", "" },
-		{ "qvd_api", "SELECT max(number) FROM migrations", "" },
-		{ "qvd_l7r", "CREATE TABLE qvd.mine ()", DENIED },
-	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
