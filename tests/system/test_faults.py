@@ -181,7 +181,7 @@ def test_client_vanishes(farm, desk):
 
 
 KILLED = [("qvd-l7r", None), ("qvd-l7r", "worker"), ("qvd-l7r-broker", "broker"),
-          ("qvd-l7r", "auth"), ("qvd-hkd", None), ("qvd-hkd-main", "main"),
+          ("qvd-l7r", "auth"), ("qvd-hkd", None), ("qvd-hkd", "main"),
           ("qvd-api", None), ("postgres", None)]
 
 
@@ -192,6 +192,7 @@ def test_killed_in_use(farm, desk, program, role):
     back in it (or never left), and another connection works."""
     pid = farm.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", farm.vm)
     farm.kill(program, role)
+    farm.close_db()
     desk.works()
     assert os.path.exists(f"/proc/{pid}"), "the desktop ended"
 

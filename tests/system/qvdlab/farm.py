@@ -364,7 +364,7 @@ class Farm:
         there were."""
         pids = self.pids(program, role)
         assert pids, f"no {program} {role or ''} runs: " + str(
-            descendants(self.up.pid))
+            [args[:3] for args in descendants(self.up.pid).values()])
         for pid in pids:
             os.kill(pid, sig)
         eventually(lambda: not set(pids) & set(self.pids(program, role)),
