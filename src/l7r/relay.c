@@ -17,7 +17,7 @@
 /* The session ends when either side closes; what the other one still has to
  * say, to a client or a desktop that is leaving, it may say so long. */
 #define LINGER_MS 10000
-#define SHORT_MS (120 * 1000) /* the original's internal.l7r.short_session */
+#define SHORT_MS  (120 * 1000) /* the original's internal.l7r.short_session */
 
 struct relay {
 	struct session *session;

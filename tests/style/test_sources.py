@@ -64,10 +64,15 @@ def test_banned_functions():
 
 
 def test_no_typedef_for_structs():
-    bad = [f"{n}:{tree.line_of(tree.code(n), m.start())}"
-           for n in tree.c_files()
-           for m in re.finditer(r"\btypedef\s+(struct|enum|union)\b",
-                                tree.code(n))]
+    bad = []
+    for name in tree.c_files():
+        lines = tree.text(name).split("\n")
+        for m in re.finditer(r"\btypedef\s+(struct|enum|union)\b",
+                             tree.code(name)):
+            line = tree.line_of(tree.code(name), m.start())
+            # GObject's macros insist on them.
+            if "GObject" not in "\n".join(lines[max(0, line - 4):line]):
+                bad.append(f"{name}:{line}")
     tree.check(bad, "typedef of a struct, enum or union")
 
 
