@@ -244,8 +244,8 @@ proc_spawn(struct proc *p, int fd, struct err *err)
 	    (int)(strrchr(par->program, '/') + 1 - par->program), par->program,
 	    p->role->program);
 	char index[12];
-	const char *argv[] = { par->program, "--role", p->role->name, "--index",
-		index, NULL };
+	const char *argv[] = { path, "--role", p->role->name, "--index", index,
+		NULL };
 	struct child_spec spec = {
 		.path = path,
 		.argv = argv,
