@@ -4,26 +4,8 @@
 import json
 import signal
 
-from qvdlab import Display, eventually
-
-
-def connect(desktop, screen, *args):
-    """A client, and its desktop's terminal has the keyboard."""
-    child = desktop.client("--vm", desktop.vm, "--geometry", "1280x800",
-                           "--link", "lan", *args, display=screen)
-    eventually(lambda: "Connected." in child.log.read_text(), 60,
-               "a connection: " + child.log.read_text())
-    mark = desktop.data / f"homes/{desktop.vm}/alice/there{child.pid}"
-
-    def reached():
-        """A click gives the terminal the keyboard once it is there."""
-        screen.click(640, 380)
-        screen.key("ctrl+u")
-        screen.type(f"touch {mark.name}", delay_ms=5)
-        screen.key("Return")
-        return mark.exists()
-    eventually(reached, 60, "a terminal to type in", every=0.3)
-    return child
+from qvdlab import Display
+from qvdlab.desk import Desk
 
 
 def test_list_and_token(desktop):
@@ -42,7 +24,7 @@ def test_list_and_token(desktop):
 def test_logging_out_ends_the_client(desktop):
     """The client doesn't take the end for a lost link: no new session."""
     with Display(desktop) as screen:
-        child = connect(desktop, screen)
+        child = Desk(desktop, screen).client
         run = desktop.one("SELECT epoch FROM vms WHERE id = %s", desktop.vm)
         # The session's leader is openbox.
         screen.type("openbox --exit")
@@ -56,8 +38,8 @@ def test_logging_out_ends_the_client(desktop):
 
 def test_another_client_takes_over(desktop):
     with Display(desktop) as one, Display(desktop) as other:
-        first = connect(desktop, one)
-        second = connect(desktop, other)
+        first = Desk(desktop, one).client
+        second = Desk(desktop, other).client
         assert first.wait(30) == 33, first.log.read_text()
         assert "taken over by another client" in first.log.read_text()
         assert second.poll() is None
@@ -68,7 +50,7 @@ def test_another_client_takes_over(desktop):
 def test_the_administrator_disconnects(desktop):
     """The client is told, and doesn't come back by itself."""
     with Display(desktop) as screen:
-        child = connect(desktop, screen)
+        child = Desk(desktop, screen).client
         desktop.qvd("session", "disconnect", desktop.vm)
         assert child.wait(30) == 33, child.log.read_text()
 
@@ -76,7 +58,7 @@ def test_the_administrator_disconnects(desktop):
 def test_stop_from_the_client(desktop):
     """And a client that is connected doesn't start it again."""
     with Display(desktop) as screen:
-        child = connect(desktop, screen)
+        child = Desk(desktop, screen).client
         status, text = desktop.client_ends("stop", "--vm", desktop.vm)
         assert status == 0 and "is stopped" in text
         assert child.wait(30) in (0, 16), child.log.read_text()
