@@ -484,3 +484,33 @@ cgroup_write(const struct cgroup *cg, const char *controller,
 	path = path_of(root, part, vm_id, file);
 	return write_small(path, text) == 0;
 }
+
+static void
+each_pid(const char *dir, void (*cb)(pid_t pid, void *arg), void *arg)
+{
+	_cleanup_(freep)
+	char *file = xasprintf("%s/cgroup.procs", dir);
+	_cleanup_(freep)
+	char *text = NULL;
+	char *p, *line;
+	int pid;
+
+	if (fs_read_file(file, 1 << 20, &text, NULL, NULL) < 0)
+		return;
+	for (p = text; (line = strsep(&p, "\n")) != NULL;)
+		if (str_to_int(line, 1, INT32_MAX, &pid))
+			cb(pid, arg);
+}
+
+void
+cgroup_each_parked(
+    const struct cgroup *cg, void (*cb)(pid_t pid, void *arg), void *arg)
+{
+	_cleanup_(freep)
+	char *pivot = xasprintf("%s/pivot", cg->roots[cg->unified].path);
+	_cleanup_(freep)
+	char *leaf = xasprintf("%s/lxc.pivot", pivot);
+
+	each_pid(pivot, cb, arg);
+	each_pid(leaf, cb, arg);
+}

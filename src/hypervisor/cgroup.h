@@ -8,6 +8,7 @@
  *	<top>/op/<id>	the process that starts it, until liblxc moves on
  *	<top>/mon/<id>	liblxc's monitor
  *	<top>/ct/<id>	the desktop; limits are here
+ *	<top>/pivot	where a monitor goes before it removes its own group
  *
  * <top> is [node] cgroup: nothing outside of it is ever touched. Used by the
  * operation processes and, for finding a monitor, by the helper.
@@ -86,5 +87,10 @@ bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
 /* Writes a file of a part in the controller's hierarchy; false if it can't. */
 bool cgroup_write(const struct cgroup *cg, const char *controller,
     enum cgroup_part part, int64_t vm_id, const char *file, const char *text);
+
+/* Calls cb for each process that liblxc has parked in <top>/pivot: monitors
+ * that are about to end. */
+void cgroup_each_parked(
+    const struct cgroup *cg, void (*cb)(pid_t pid, void *arg), void *arg);
 
 #endif

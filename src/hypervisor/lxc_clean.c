@@ -7,8 +7,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -19,9 +22,61 @@
 #include "hypervisor/lxc_priv.h"
 #include "storage/storage.h"
 
-#define KILL_WAIT_MS 5000
+#define KILL_WAIT_MS   5000
+#define PARKED_WAIT_MS 2000 /* for a monitor to end by itself */
 
 static const enum cgroup_part parts[] = { CGROUP_OP, CGROUP_CT, CGROUP_MON };
+
+struct parked {
+	const struct lxc_op *op;
+	bool stuck;
+};
+
+/* A monitor has its container's name as its title. */
+static bool
+is_our_monitor(const struct lxc_op *op, pid_t pid)
+{
+	_cleanup_(freep)
+	char *want = xasprintf("[lxc monitor] %s %s", op->lxcpath, op->name);
+	_cleanup_(freep)
+	char *title = NULL;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	return fs_read_file(path, 64 * 1024, &title, NULL, NULL) == 0 &&
+	       str_eq(title, want);
+}
+
+static void
+end_parked(pid_t pid, void *arg)
+{
+	struct parked *parked = arg;
+	_cleanup_(closep)
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	/* pidfd first, then the check that it is still that process. */
+	if (fd < 0 || !is_our_monitor(parked->op, pid) ||
+	    poll(&p, 1, PARKED_WAIT_MS) == 1)
+		return;
+	syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	if (poll(&p, 1, KILL_WAIT_MS) != 1)
+		parked->stuck = true;
+}
+
+/* A monitor that ends leaves its group some moments before it gives up the
+ * name of its control socket; a start in between would fail. */
+static int
+wait_parked(const struct lxc_op *op, struct err *err)
+{
+	struct parked parked = { .op = op };
+
+	cgroup_each_parked(&op->cg, end_parked, &parked);
+	return parked.stuck ? err_set(err, ERR_TIMEOUT,
+				  "the monitor of VM %lld can't be killed",
+				  (long long)op->vm_id)
+			    : 0;
+}
 
 int
 lxc_kill_all(const struct lxc_op *op, struct err *err)
@@ -46,7 +101,7 @@ lxc_kill_all(const struct lxc_op *op, struct err *err)
 			    (int)cgroup_first_pid(
 				&op->cg, parts[i], op->vm_id));
 	}
-	return 0;
+	return wait_parked(op, err);
 }
 
 static void
