@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "db/migrate.h"
 #include "json/json.h"
 #include "l7r/broker_sql.h"
 #include "l7r/roles.h"
@@ -169,12 +170,29 @@ on_host(const struct db_result *res, const struct err *err, void *arg)
 	sessions_sync(b);
 }
 
+/* A farm is upgraded node by node: the schema may be too new for us. */
+static void
+on_schema(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct broker *b = arg;
+
+	if (err != NULL || db_rows(res) == 0)
+		return;
+	b->schema_err = (struct err){ 0 };
+	if (db_schema_check((int)db_i64(res, 0, "version"), &b->schema_err) ==
+	    0)
+		return;
+	log_err(LOG_LEVEL_ERROR, &b->schema_err, "nobody is let in");
+	b->schema_err.code = ERR_UNAVAILABLE; /* what it is for a client */
+}
+
 static void
 on_up(struct db *db, void *arg)
 {
 	struct broker *b = arg;
 
 	log_info("the database is there");
+	db_exec(db, &db_schema_stmt, NULL, 0, on_schema, b);
 	read_host(b);
 	wait_db_up(b);
 }

@@ -44,6 +44,7 @@ struct broker {
 	struct loop *loop;
 	struct rpc *parent;
 	struct db *db;
+	struct err schema_err; /* why this program can't use the database */
 	char *host_name;
 	int64_t host_id; /* 0: not known yet */
 	int n_workers;

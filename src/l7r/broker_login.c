@@ -382,6 +382,8 @@ on_host(const struct db_result *res, const struct err *err, void *arg)
 	struct login_op *op = arg;
 	const char *refuse = json_get_str(op->args, "refuse", NULL);
 
+	if (err == NULL && err_is_set(&op->broker->schema_err))
+		err = &op->broker->schema_err;
 	if (err != NULL) {
 		fail_err(op, err);
 		return;

@@ -547,6 +547,17 @@ def test_database_goes_away_at_the_agent(lab, vm):
         refused(lab, vm, r, "database")
 
 
+def test_schema_that_is_too_new():
+    with Router(workers=1) as r:
+        r.sql("INSERT INTO migrations (number, name, sha256) VALUES "
+              "(9999, 'future', '')")
+        r.kill("broker")
+        eventually(lambda: r.ping() == 503)
+        r.sql("DELETE FROM migrations WHERE number = 9999")
+        r.kill("broker")
+        eventually(lambda: r.ping() == 200)
+
+
 # Certificate
 
 def test_certificate_is_reloaded():
