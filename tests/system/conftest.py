@@ -10,8 +10,11 @@ screen          a Display in the farm of the test
 Markers: long (only with QVD_LONG=1), alone (needs the machine for itself).
 """
 
+import os
+
 import pytest
-from qvdlab import Display, Farm, need
+from qvdlab import Display, Farm, leaks, need
+from qvdlab.farm import BASE
 
 FARMS = []
 
@@ -19,6 +22,8 @@ FARMS = []
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: only in check-long")
     config.addinivalue_line("markers", "alone: not beside other tests")
+    if not hasattr(config, "workerinput") and os.getuid() == 0:
+        leaks.sweep(BASE)
 
 
 @pytest.hookimpl(hookwrapper=True)

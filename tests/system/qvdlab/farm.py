@@ -52,6 +52,7 @@ class Farm:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="q", dir=BASE))
         self.dir.chmod(0o755)
         self.id = self.dir.name
+        (self.dir / "owner").write_text(str(os.getpid()))
         self.data, self.run = self.dir / "d", self.dir / "r"
         self.log = self.dir / "log"
         self.port = port

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 from .util import eventually, run
@@ -120,3 +121,20 @@ def remove(farm):
         with contextlib.suppress(OSError):
             d.rmdir()
     run("ip", "netns", "del", farm.id, check=False)
+
+
+class _Remains:
+    """As much of a farm as remove() looks at."""
+
+    def __init__(self, path):
+        self.dir, self.id, self.run = path, path.name, path / "r"
+        self.prefix = ["nsenter", f"--net=/run/netns/{self.id}"]
+
+
+def sweep(base):
+    """Removes farms whose test process was killed before it could."""
+    for owner in pathlib.Path(base).glob("q????????/owner"):
+        with contextlib.suppress(OSError, ValueError):
+            if not pathlib.Path(f"/proc/{int(owner.read_text())}").exists():
+                remove(_Remains(owner.parent))
+                shutil.rmtree(owner.parent, ignore_errors=True)
