@@ -519,6 +519,24 @@ def test_poweroff_while_starting():
         assert box.process.wait(timeout=20) == 0
 
 
+def test_as_a_service_of_another_init(display):
+    """It ends only what is its own, and what it started ends with it."""
+    init = "/bin/sh -c '/usr/lib/qvd/qvd-vma --service & sleep 999 & wait'"
+    with Box(init=init) as box:
+        box.connect(display)
+        box.wait("connected")
+        eventually(lambda: box.pid_of("openbox"), 20, "the desktop")
+        os.kill(box.pid_of("/usr/lib/qvd/qvd-vma"), signal.SIGTERM)
+        eventually(lambda: not box.pid_of("/usr/lib/qvd/qvd-vma"), 20)
+        assert not box.pid_of("/usr/bin/nxagent")
+        assert box.pid_of("sleep 999")
+    with Box(init=init) as box:
+        box.connect(display)
+        box.wait("connected")
+        os.kill(box.pid_of("/usr/lib/qvd/qvd-vma"), signal.SIGKILL)
+        eventually(lambda: not box.pid_of("/usr/bin/nxagent"), 5)
+
+
 def test_the_rest_of_the_interface(box):
     for method, target, status in (("GET", "/nothing", 404),
                                    ("GET", "/session", 404),

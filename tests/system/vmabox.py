@@ -45,7 +45,7 @@ mount --bind "$VMA" "$R/usr/lib/qvd/qvd-vma"
 eval "$PREPARE"
 hostname box
 cd "$R"
-exec chroot . /usr/lib/qvd/qvd-vma
+eval "exec chroot . $INIT"
 """
 
 
@@ -130,7 +130,7 @@ class Box:
     """with Box("demo") as box: ..."""
 
     def __init__(self, name="demo", prepare="", files=(), program=None,
-                 home=True):
+                 home=True, init="/usr/lib/qvd/qvd-vma"):
         need("root")
         self.lower = unpacked(name)
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="qvd-vma-test-"))
@@ -139,6 +139,7 @@ class Box:
         self.program = program or pathlib.Path(programs()) / "qvd-vma"
         self.prepare = prepare
         self.home = "1" if home else ""
+        self.init_command = init
         for name_, mode, text in files:
             self.prepare += f"""
 mkdir -p "$R/$(dirname '{name_}')"
@@ -156,7 +157,7 @@ chmod {mode:o} "$R/{name_}"
         self.log = open(self.log_path, "ab")
         env = dict(os.environ, BOX=str(self.dir), LOWER=str(self.lower),
                    VMA=str(self.program), PREPARE=self.prepare,
-                   HOME_VOLUME=self.home,
+                   HOME_VOLUME=self.home, INIT=self.init_command,
                    QVD_LOG=os.environ.get("QVD_LOG", "debug"))
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net",
