@@ -45,7 +45,8 @@ def fake_host(farm, state="running"):
     """The host as a house-keeper that runs would leave it."""
     farm.sql("INSERT INTO host_runtimes (host_id, state, memory_bytes, cpus)"
              " SELECT id, %s, 8589934592, 4 FROM hosts ON CONFLICT (host_id)"
-             " DO UPDATE SET state = excluded.state", state)
+             " DO UPDATE SET state = excluded.state, lease_until = NULL",
+             state)
 
 
 # Help and completion
