@@ -181,7 +181,7 @@ def test_client_vanishes(farm, desk):
 
 
 KILLED = [("qvd-l7r", None), ("qvd-l7r", "worker"), ("qvd-l7r-broker", "broker"),
-          ("qvd-l7r", "auth"), ("qvd-hkd", None), ("qvd-hkd", "main"),
+          ("qvd-l7r", "auth"), ("qvd-hkd", None), ("qvd-hkd-main", "main"),
           ("qvd-api", None), ("postgres", None)]
 
 
