@@ -169,6 +169,8 @@ class Node:
         run("ip", "netns", "del", self.id, check=False)
         text = self.log.read_text() if self.log.exists() else ""
         shutil.rmtree(self.dir, ignore_errors=True)
+        # liblxc keeps a folder of locks for each place that ever was one.
+        shutil.rmtree(f"/run/lxc/lock{self.dir}", ignore_errors=True)
         for word in build.BROKEN:
             assert word not in text, text
 
