@@ -381,16 +381,12 @@ delete_row(struct request *req)
 }
 
 static void
-on_in_use(struct request *req, const struct db_result *res)
+say_in_use(struct request *req, const struct db_result *res)
 {
 	_cleanup_(buf_done)
 	struct buf list;
 	int i, n = db_rows(res);
 
-	if (n == 0) {
-		delete_row(req);
-		return;
-	}
 	buf_init(&list, 700);
 	for (i = 0; i < n && i < IN_USE_MAX; i++)
 		buf_printf(
@@ -400,6 +396,15 @@ on_in_use(struct request *req, const struct db_result *res)
 	respond_fail(req, ERR_CONFLICT, "%s %" PRId64 " is in use: %.*s",
 	    req->route->resource->noun, req->id, (int)buf_len(&list),
 	    buf_head(&list));
+}
+
+static void
+on_in_use(struct request *req, const struct db_result *res)
+{
+	if (db_rows(res) > 0)
+		say_in_use(req, res);
+	else
+		delete_row(req);
 }
 
 static void
