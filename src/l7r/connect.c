@@ -109,8 +109,10 @@ fail_agent(struct connect *cn, const char *what, const struct err *err)
 		    "Unable to %s VM %d, operation timed out!", what,
 		    cn->vm_id);
 	else
-		failure_set(&f, 0, ERR_SESSION, "Unable to %s VM %d: %s", what,
-		    cn->vm_id, text);
+		/* A full disk is worth its own word: somebody can make room. */
+		failure_set(&f, 503,
+		    err->code == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_SESSION,
+		    "Unable to %s VM %d: %s", what, cn->vm_id, text);
 	fail(cn, &f);
 }
 
