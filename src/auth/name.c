@@ -24,16 +24,15 @@ copy_trimmed(char *dst, const char *src, size_t len)
 }
 
 int
-auth_name_parse(const char *text, struct auth_name *ret, struct err *err)
+auth_name_parse(const char *text, const char *separators,
+    const char *def_tenant, struct auth_name *ret, struct err *err)
 {
 	struct auth_name name = { 0 };
-	const char *tenant = AUTH_TENANT_DEFAULT, *at, *hash;
+	const char *tenant = def_tenant, *at = NULL, *p;
 	size_t i, len = strlen(text), tenant_len = strlen(tenant);
 
-	at = strrchr(text, '@');
-	hash = strrchr(text, '#');
-	if (hash != NULL && (at == NULL || hash > at))
-		at = hash;
+	for (p = text; (p = strpbrk(p, separators)) != NULL; p++)
+		at = p;
 	if (at != NULL) {
 		tenant = at + 1;
 		tenant_len = strlen(tenant);

@@ -8,8 +8,7 @@
 
 #include "base/err.h"
 
-#define AUTH_NAME_MAX       64 /* bytes of a login, and of a tenant */
-#define AUTH_TENANT_DEFAULT "default"
+#define AUTH_NAME_MAX 64 /* bytes of a login, and of a tenant */
 
 struct auth_name {
 	char login[AUTH_NAME_MAX + 1];  /* as typed, trimmed */
@@ -17,8 +16,10 @@ struct auth_name {
 	char tenant[AUTH_NAME_MAX + 1];
 };
 
-/* The last '@' or '#' starts the tenant, so that logins of other directories
- * may hold one. ERR_AUTH for what can't be a name of ours. */
-int auth_name_parse(const char *text, struct auth_name *ret, struct err *err);
+/* The last of the separators ("@#") starts the tenant, so that logins of other
+ * directories may hold one; without one it is def_tenant. ERR_AUTH for what
+ * can't be a name of ours. */
+int auth_name_parse(const char *text, const char *separators,
+    const char *def_tenant, struct auth_name *ret, struct err *err);
 
 #endif

@@ -106,6 +106,10 @@ int db_rows(const struct db_result *res);
 int64_t db_affected(const struct db_result *res);
 /* Column by name; NULL for SQL NULL or an unknown column. */
 const char *db_str(const struct db_result *res, int row, const char *col);
+/* The column `value` of the first row whose column `col` is `key`; NULL if
+ * there is none, or res is NULL. */
+const char *db_lookup(const struct db_result *res, const char *col,
+    const char *key, const char *value);
 int64_t db_i64(const struct db_result *res, int row, const char *col);
 bool db_bool(const struct db_result *res, int row, const char *col);
 /* A row into a struct by its field table (columns named like fields; fields

@@ -116,6 +116,18 @@ db_i64(const struct db_result *res, int row, const char *col)
 	return v;
 }
 
+const char *
+db_lookup(const struct db_result *res, const char *col, const char *key,
+    const char *value)
+{
+	int i;
+
+	for (i = 0; res != NULL && i < db_rows(res); i++)
+		if (str_eq(db_str(res, i, col), key))
+			return db_str(res, i, value);
+	return NULL;
+}
+
 bool
 db_bool(const struct db_result *res, int row, const char *col)
 {

@@ -9,26 +9,13 @@
 const struct db_stmt settings_stmt = { "settings",
 	"SELECT key, value FROM configs WHERE tenant_id = 0", 0 };
 
-static const char *
-value_of(const struct db_result *res, const char *key)
-{
-	int i;
-
-	for (i = 0; res != NULL && i < db_rows(res); i++)
-		if (str_eq(db_str(res, i, "key"), key))
-			return db_str(res, i, "value");
-	return NULL;
-}
-
 /* The valid text: the row's, else the default. True if it is another. */
 static bool
 take_text(char **at, const struct db_result *res, const char *name)
 {
-	const struct config_key *key = config_find(name);
-	const char *value = value_of(res, name);
+	const char *value = config_text(
+	    config_find(name), db_lookup(res, "key", name, "value"));
 
-	if (value == NULL || config_check(key, value, NULL) < 0)
-		value = key->def;
 	if (*at != NULL && str_eq(*at, value))
 		return false;
 	free(*at);
@@ -39,7 +26,8 @@ take_text(char **at, const struct db_result *res, const char *name)
 static int64_t
 take_number(const struct db_result *res, const char *name)
 {
-	return config_i64(config_find(name), value_of(res, name));
+	return config_i64(
+	    config_find(name), db_lookup(res, "key", name, "value"));
 }
 
 bool

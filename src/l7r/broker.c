@@ -194,6 +194,7 @@ on_up(struct db *db, void *arg)
 	log_info("the database is there");
 	db_exec(db, &db_schema_stmt, NULL, 0, on_schema, b);
 	read_host(b);
+	settings_read(b);
 	wait_db_up(b);
 }
 
@@ -216,13 +217,15 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (str_eq(channel, "qvd_sessions")) {
 		if (sscanf(payload, "%lld %lld", &vm_id, &generation) == 2)
 			sessions_evict(b, vm_id, generation);
+	} else if (str_eq(channel, "qvd_configs")) {
+		settings_read(b);
 	} else if (str_eq(channel, "qvd_hosts") && b->host_id == 0) {
 		read_host(b);
 	}
 }
 
 static const char *const channels[] = { "qvd_vm_runtimes", "qvd_sessions",
-	"qvd_hosts", NULL };
+	"qvd_hosts", "qvd_configs", NULL };
 
 static const struct db_callbacks db_handlers = {
 	.on_up = on_up,
@@ -273,6 +276,7 @@ op_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_reply(call, NULL, -1);
 	if (b->db != NULL)
 		return;
+	settings_defaults(&b->settings);
 	b->host_name = xstrdup(json_get_str(args, "host", ""));
 	b->n_workers = (int)json_get_int(args, "workers", 1);
 	b->hkd = hkd_new(b->loop, json_get_str(args, "hkd", ""));

@@ -20,8 +20,8 @@
  * Files: broker.c (process, links), broker_login.c, broker_vm.c (the rows of
  * a VM, locked), broker_wait.c (until a VM's state is right),
  * broker_connect.c, broker_stop.c, broker_session.c (who holds what),
- * broker_hkd.c, broker_event.c, broker_token.c, broker_sql.c. All private to
- * the role.
+ * broker_hkd.c, broker_event.c, broker_token.c, broker_settings.c,
+ * broker_sql.c. All private to the role.
  */
 #ifndef L7R_BROKER_H
 #define L7R_BROKER_H
@@ -36,9 +36,17 @@
 #include "model/acquire.h"
 #include "net/rpc.h"
 
-#define AGENT_BYTES_MAX 128          /* of a client's User-Agent */
-#define DIGEST_BYTES    32           /* SHA-256 */
-#define VM_DEADLINE_MS  (270 * 1000) /* the original's start and stop */
+#define AGENT_BYTES_MAX 128 /* of a client's User-Agent */
+#define DIGEST_BYTES    32  /* SHA-256 */
+
+/* The rows l7r.* of configs, or their defaults. */
+struct broker_settings {
+	char tenant[AUTH_NAME_MAX + 1]; /* of logins without one */
+	char separators[9];             /* between login and tenant */
+	int64_t start_ms, stop_ms;      /* for a VM */
+	int64_t session_ms;             /* for its X session */
+	int64_t token_ms;               /* a token's life */
+};
 
 struct broker {
 	struct loop *loop;
@@ -47,6 +55,7 @@ struct broker {
 	struct err schema_err; /* why this program can't use the database */
 	char *host_name;
 	int64_t host_id; /* 0: not known yet */
+	struct broker_settings settings;
 	int n_workers;
 	struct list workers; /* struct worker_link */
 	struct list auths;   /* struct auth_link */
@@ -121,6 +130,10 @@ __attribute__((format(printf, 2, 3))) void progress(
 /* SHA-256 of text as a bytea parameter: "\x" and hex. */
 #define HASH_TEXT (2 + 2 * DIGEST_BYTES + 1)
 void hash_text(char dst[static HASH_TEXT], const char *text);
+
+/* broker_settings.c */
+void settings_defaults(struct broker_settings *s);
+void settings_read(struct broker *b);
 
 /* broker_login.c */
 void op_login(struct rpc_call *call, const json_t *args, int fd, void *arg);

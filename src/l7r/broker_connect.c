@@ -170,9 +170,10 @@ on_channel(int fd, const struct err *err, void *arg)
 		return;
 	}
 	rpc_reply(a->call,
-	    json_pack("{s:I, s:s, s:O, s:O}", "generation",
+	    json_pack("{s:I, s:s, s:O, s:O, s:I}", "generation",
 		(json_int_t)a->plan.generation, "key", a->key, "user", a->user,
-		"properties", a->properties),
+		"properties", a->properties, "session_ms",
+		(json_int_t)a->broker->settings.session_ms),
 	    fd);
 	a->hold->attempt = NULL; /* it stays, until the worker says more */
 	attempt_free(a);
@@ -302,7 +303,7 @@ on_acquired(struct vm_read *vr, const struct err *err)
 		    a->call, "Assigning VM %lld to host", (long long)a->vm_id);
 	if (a->plan.run == ACQUIRE_START)
 		progress(a->call, "Starting virtual machine");
-	timer_start(&a->deadline, VM_DEADLINE_MS);
+	timer_start(&a->deadline, a->broker->settings.start_ms);
 	wait_start(&a->wait, b, a->vm_id, on_runtime, a);
 }
 

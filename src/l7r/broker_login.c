@@ -365,8 +365,9 @@ find_user(struct login_op *op)
 		    op->broker->db, &sql_user_by_token, &p, 0, on_token, op);
 		return;
 	}
-	if (auth_name_parse(
-		json_get_str(op->args, "login", ""), &op->name, &err) < 0) {
+	if (auth_name_parse(json_get_str(op->args, "login", ""),
+		op->broker->settings.separators, op->broker->settings.tenant,
+		&op->name, &err) < 0) {
 		fail(op, ERR_AUTH, REFUSED);
 		return;
 	}

@@ -8,6 +8,10 @@
 		.n_params = (n),       \
 	}
 
+STMT(sql_settings, 0,
+    "SELECT key, value FROM configs WHERE tenant_id = 0 "
+    "AND key LIKE 'l7r.%'");
+
 /* Login */
 
 STMT(sql_host, 1,

@@ -106,7 +106,7 @@ on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 static void
 wait_for_it(struct stop_op *op)
 {
-	timer_start(&op->deadline, VM_DEADLINE_MS);
+	timer_start(&op->deadline, op->broker->settings.stop_ms);
 	wait_start(&op->wait, op->broker, op->vm_id, on_runtime, op);
 }
 

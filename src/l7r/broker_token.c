@@ -8,8 +8,7 @@
 #include "l7r/broker.h"
 #include "l7r/broker_sql.h"
 
-#define TOKEN_LEN     43 /* of 62 characters: 256 bits */
-#define TOKEN_SECONDS (24 * 60 * 60)
+#define TOKEN_LEN 43 /* of 62 characters: 256 bits */
 
 static void
 fail_call(struct rpc_call *call, const struct err *err)
@@ -107,7 +106,7 @@ on_token(const struct db_result *res, const struct err *err, void *arg)
 		event_write(op->broker,
 		    &(struct event){ .name = "user.token-created",
 			.user_id = op->user_id,
-			.text = op->show ? "a token for 24 hours"
+			.text = op->show ? "a token for the client"
 					 : "authentication parameters saved",
 			.duration_ms = -1 });
 	}
@@ -152,7 +151,7 @@ make_token(
 	db_param_i64(&p, login->user_id);
 	db_param_bool(&p, true);
 	db_param_str(&p, params);
-	db_param_i64(&p, TOKEN_SECONDS);
+	db_param_i64(&p, op->broker->settings.token_ms / 1000);
 	db_exec(w->broker->db, &sql_token_new, &p, 0, on_token, op);
 	db_exec(w->broker->db, &sql_tokens_expire, NULL, 0, on_expired, NULL);
 }

@@ -18,7 +18,6 @@
 #include "l7r/worker.h"
 #include "net/http_client.h"
 
-#define SESSION_MS  180000 /* POST /session, with provisioning */
 #define STREAM_MS   15000
 #define AGENT_BODY  (64 * 1024)
 #define INTERIM_MAX 200 /* lines that a VM may send to its user */
@@ -30,12 +29,12 @@ struct connect {
 	json_t *params;          /* of the client, then with the properties */
 	struct session *session; /* once acquired */
 	char key[KEY_LEN + 1];
+	int64_t session_ms; /* for POST /session, with provisioning */
 	struct http_client *agent;
 	struct io *stream; /* display, between the agent's 101 and ours */
 	int64_t start_ms;  /* when the request came */
-	int64_t
-	    agent_ms; /* the X session's part of the time, as the VMA says */
-	bool resumed; /* the X session was there already */
+	int64_t agent_ms;  /* the X session's part of it, as the VMA says */
+	bool resumed;      /* the X session was there already */
 	int interims;
 	bool told; /* the broker knows how it ended */
 };
@@ -284,7 +283,7 @@ start_session(struct connect *cn, json_t *body)
 		.method = "POST",
 		.target = "/session",
 		.json = body,
-		.timeout_ms = SESSION_MS,
+		.timeout_ms = cn->session_ms,
 		.body_max = AGENT_BODY,
 	};
 	char text[80];
@@ -344,6 +343,7 @@ on_acquired(const json_t *answer, int fd, const struct err *err, void *arg)
 	    session_new(w, cn->vm_id, json_get_int(answer, "generation", 0));
 	cn->session->connect = cn;
 	str_copy(cn->key, sizeof(cn->key), json_get_str(answer, "key", ""));
+	cn->session_ms = json_get_int(answer, "session_ms", 0);
 	body = session_body(cn, answer, &bad);
 	if (fd < 0)
 		err_set(&bad, ERR_INTERNAL, "no way to its agent was given");

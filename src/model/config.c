@@ -37,7 +37,7 @@ const struct config_key config_keys[] = {
 	    "How long a connection waits for its desktop to run." },
 	{ "l7r.timeout.stop", CONFIG_DURATION, "270s", SECOND, HOUR, false,
 	    "How long stop_vm waits." },
-	{ "l7r.timeout.session", CONFIG_DURATION, "60s", SECOND, HOUR, false,
+	{ "l7r.timeout.session", CONFIG_DURATION, "180s", SECOND, HOUR, false,
 	    "How long a connection waits for the X session." },
 	{ "l7r.token.lifetime", CONFIG_DURATION, "24h", MINUTE, 240 * HOUR,
 	    false, "How long a token of create_auth_token is good." },
@@ -127,6 +127,14 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 		    "%s is an IPv4 address, or empty", k->key);
 	}
 	return err_set(err, ERR_INTERNAL, "%s has no type", k->key);
+}
+
+const char *
+config_text(const struct config_key *k, const char *value)
+{
+	int64_t v;
+
+	return value != NULL && value_ok(k, value, &v) ? value : k->def;
 }
 
 int64_t

@@ -37,6 +37,7 @@ const struct config_key *config_find(const char *key);
 int config_check(
     const struct config_key *key, const char *value, struct err *err);
 /* A value read back; the key's default when value is NULL or wrong. */
+const char *config_text(const struct config_key *key, const char *value);
 int64_t config_i64(const struct config_key *key, const char *value);
 bool config_bool(const struct config_key *key, const char *value);
 

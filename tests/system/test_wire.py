@@ -8,7 +8,7 @@ import re
 
 import pytest
 from l7rlab import Client, Router, sha256
-from qvdlab import need
+from qvdlab import eventually, need
 
 UP = ("Connection: Upgrade", "Upgrade: QVD/1.0")
 
@@ -422,3 +422,26 @@ def test_a_lot_of_bytes_both_ways(lab):
         assert got == 160 * len(block)
     event = lab.wait_event("session.disconnected", vm)
     assert f"{got} bytes up, {got} down" in event[1]
+
+
+def test_settings_are_followed(lab):
+    """What `qvd config` sets takes effect without a restart."""
+    def status(login):
+        with Client(lab, login) as c:
+            return c.get("/qvd/list_of_vm").status
+    assert status("alice@default") == 200
+    assert status("alice%default") == 401
+    lab.sql("INSERT INTO configs (key, value) VALUES "
+            "('l7r.auth.separators', '%%'), ('l7r.timeout.start', '1s')")
+    try:
+        eventually(lambda: status("alice%default") == 200)
+        assert status("alice@default") == 401
+        vm = lab.add_vm(lab.alice, "slow")
+        lab.node.paused = True
+        with Client(lab) as c:
+            r = c.connect(vm)
+        assert r.status == 503 and "Timeout" in r.text, r.text
+    finally:
+        lab.node.paused = False
+        lab.sql("DELETE FROM configs")
+    eventually(lambda: status("alice@default") == 200)

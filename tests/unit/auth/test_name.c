@@ -26,7 +26,8 @@ splits(void **state)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		assert_ok(auth_name_parse(cases[i].text, &name, &err));
+		assert_ok(auth_name_parse(
+		    cases[i].text, "@#", "default", &name, &err));
 		assert_string_equal(name.login, cases[i].login);
 		assert_string_equal(name.folded, cases[i].folded);
 		assert_string_equal(name.tenant, cases[i].tenant);
@@ -45,13 +46,30 @@ refuses(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_err(
-		    auth_name_parse(bad[i], &name, &err), AUTH, "login@tenant");
+		    auth_name_parse(bad[i], "@#", "default", &name, &err), AUTH,
+		    "login@tenant");
 	memset(text, 'a', sizeof(text));
 	text[AUTH_NAME_MAX + 1] = '\0';
-	assert_err(auth_name_parse(text, &name, &err), AUTH, "form");
+	assert_err(
+	    auth_name_parse(text, "@#", "default", &name, &err), AUTH, "form");
 	text[AUTH_NAME_MAX] = '\0';
-	assert_ok(auth_name_parse(text, &name, &err));
+	assert_ok(auth_name_parse(text, "@#", "default", &name, &err));
 	assert_int_equal(strlen(name.login), AUTH_NAME_MAX);
+}
+
+/* Both are the administrator's to set. */
+static void
+follows_settings(void **state)
+{
+	struct auth_name name;
+	struct err err = { 0 };
+
+	assert_ok(auth_name_parse("a@b%c", "%", "acme", &name, &err));
+	assert_string_equal(name.login, "a@b");
+	assert_string_equal(name.tenant, "c");
+	assert_ok(auth_name_parse("a@b", "%", "acme", &name, &err));
+	assert_string_equal(name.login, "a@b");
+	assert_string_equal(name.tenant, "acme");
 }
 
 int
@@ -60,6 +78,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(splits),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(follows_settings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
