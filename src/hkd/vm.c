@@ -372,6 +372,20 @@ start_run(struct vm *vm)
 	queue_up(vm);
 }
 
+/* Wanted and unwanted again before we looked: whoever waits for that run must
+ * hear that it has ended. */
+static void
+skip_run(struct vm *vm)
+{
+	vm->epoch = vm->want.epoch;
+	vm->err = (struct err){ 0 };
+	vm_set_text(vm, "%s", "");
+	vm_event(vm, "vm.stopped", -1,
+	    "run %lld was not wanted any more before it began",
+	    (long long)vm->epoch);
+	vm_save(vm);
+}
+
 static void
 free_if_unused(void *arg)
 {
@@ -388,6 +402,11 @@ reconcile_stopped(struct vm *vm)
 {
 	if (wants_run(vm) && vm->want.epoch > vm->epoch) {
 		start_run(vm);
+		return;
+	}
+	if (vm->want.here && vm->want.desired == VM_DESIRED_STOPPED &&
+	    vm->want.epoch > vm->epoch) {
+		skip_run(vm);
 		return;
 	}
 	/* Its callers may still look at it. */

@@ -301,8 +301,10 @@ on_acquired(struct vm_read *vr, const struct err *err)
 	if (a->assigned)
 		progress(
 		    a->call, "Assigning VM %lld to host", (long long)a->vm_id);
-	if (a->plan.run == ACQUIRE_START)
+	if (a->plan.run == ACQUIRE_START) {
 		progress(a->call, "Starting virtual machine");
+		on_repeat(a); /* said even if it runs by the next look */
+	}
 	timer_start(&a->deadline, a->broker->settings.start_ms);
 	wait_start(&a->wait, b, a->vm_id, on_runtime, a);
 }

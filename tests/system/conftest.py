@@ -12,6 +12,8 @@ Markers: long (only with QVD_LONG=1), alone (needs the machine for itself).
 
 import os
 
+import signal
+
 import pytest
 from qvdlab import Display, Farm, leaks, need
 from qvdlab.farm import BASE
@@ -20,6 +22,9 @@ FARMS = []
 
 
 def pytest_configure(config):
+    # A shell's background job ignores ^C, and what it starts inherits that:
+    # clients under test must hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: only in check-long")
     config.addinivalue_line("markers", "alone: not beside other tests")
     if not hasattr(config, "workerinput") and os.getuid() == 0:

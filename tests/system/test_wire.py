@@ -289,8 +289,8 @@ def test_progress_of_the_start_and_of_the_agent(lab):
             assert c.connect(vm).status == 101
     finally:
         lab.node.steps = []
-    assert "Waiting for VM to reach state 'running': mounting" in c.interims \
-        or "Waiting for VM to reach state 'running'" in c.interims
+    # The steps in between may pass before the broker looks.
+    assert "Waiting for VM to reach state 'running'" in c.interims
     assert "Creating home" in c.interims
     assert all(t.isascii() and t.isprintable() and len(t) < 300
                for t in c.interims)
