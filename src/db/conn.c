@@ -126,6 +126,9 @@ fail_later(struct conn *c)
 	if (c->broken)
 		return;
 	c->broken = true;
+	/* libpq may have closed the descriptor: by the end of this turn its
+	 * number can be somebody else's. */
+	unwatch(c);
 	loop_defer(c->db->loop, fail_now, c);
 }
 
@@ -134,7 +137,7 @@ flush(struct conn *c)
 {
 	int r = PQflush(c->pg);
 
-	if (r < 0)
+	if (r < 0 || PQsocket(c->pg) < 0)
 		fail_later(c);
 	else
 		watch_for(c, WATCH_READ | (r > 0 ? WATCH_WRITE : 0));

@@ -567,6 +567,20 @@ db_txn_exec(struct db_txn *txn, const struct db_stmt *stmt,
 	txn_send(txn, op, params);
 }
 
+/* Answers that are still to come find nobody: the transaction has ended. */
+static void
+silence(struct list *ops, const struct db_txn *txn)
+{
+	struct db_op *op;
+
+	LIST_EACH (ops, op, struct db_op, link) {
+		if (op->txn != txn)
+			continue;
+		op->txn = NULL;
+		op->cb = NULL;
+	}
+}
+
 static void
 commit_done(const struct db_result *res, const struct err *err, void *arg)
 {
@@ -587,6 +601,8 @@ commit_done(const struct db_result *res, const struct err *err, void *arg)
 		/* Refused here, or by a constraint at the commit. */
 		db_rollback(txn);
 	} else {
+		/* A lost connection may fail the commit before the others. */
+		silence(&db->failed, txn);
 		if (txn->conn != NULL)
 			give_back(txn->conn);
 		free(txn);
@@ -617,19 +633,6 @@ rolled_back(const struct db_result *res, const struct err *err, void *arg)
 		return;
 	give_back(c);
 	try_begins(c->db);
-}
-
-static void
-silence(struct list *ops, const struct db_txn *txn)
-{
-	struct db_op *op;
-
-	LIST_EACH (ops, op, struct db_op, link) {
-		if (op->txn != txn)
-			continue;
-		op->txn = NULL;
-		op->cb = NULL;
-	}
 }
 
 void
