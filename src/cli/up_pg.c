@@ -257,6 +257,26 @@ end_orphan(const char *cluster, struct err *err)
 	    cluster);
 }
 
+/* Nobody serves the cluster now. Its socket's lock file names a pid as well,
+ * and a killed server that nobody has reaped yet still seems to live. */
+static int
+drop_socket(struct up *up, struct err *err)
+{
+	static const char *const names[] = { "pg/.s.PGSQL.5432.lock",
+		"pg/.s.PGSQL.5432" };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep)
+		char *path = node_conf_run_path(&up->conf, names[i]);
+
+		if (unlink(path) < 0 && errno != ENOENT)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "remove %s", path);
+	}
+	return 0;
+}
+
 int
 pg_prepare(struct up *up, struct err *err)
 {
@@ -304,7 +324,7 @@ pg_spawn(struct up *up, child_cb cb, void *arg, struct err *err)
 		.gid = up->postgres.gid,
 		.parent_death_signal = SIGINT };
 
-	if (end_orphan(cluster, err) < 0)
+	if (end_orphan(cluster, err) < 0 || drop_socket(up, err) < 0)
 		return NULL;
 	return child_spawn(up->loop, &spec, cb, arg, err);
 }

@@ -166,6 +166,10 @@ vm_fail(
 {
 	int64_t since = time_now_ms() - vm->run_since_ms;
 
+	/* The helper has ended, and so do we. The VM has not failed: the next
+	 * daemon goes on with it. */
+	if (rpc_is_cut(vm->node->helper))
+		return;
 	note_error(vm, err);
 	vm->asked = vm->state != VM_STATE_RUNNING;
 	vm_cancel_step(vm);

@@ -162,6 +162,12 @@ cut_now(void *arg)
 		rpc->closed(rpc, &rpc->why, rpc->arg);
 }
 
+bool
+rpc_is_cut(const struct rpc *rpc)
+{
+	return rpc->cutting;
+}
+
 void
 rpc_cut(struct rpc *rpc, const struct err *err)
 {

@@ -13,6 +13,7 @@
 #define NET_RPC_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -47,6 +48,9 @@ struct rpc *rpc_connect(struct loop *loop, const char *path,
  * callbacks; calls that we were to answer see rpc_call_on_cancel(), and their
  * answers go nowhere. */
 void rpc_free(struct rpc *rpc);
+/* The connection is over: open requests are being, or have been, answered
+ * for that reason alone. */
+bool rpc_is_cut(const struct rpc *rpc);
 void *rpc_arg(struct rpc *rpc);
 struct rpc_peer {
 	pid_t pid;

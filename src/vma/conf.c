@@ -46,3 +46,9 @@ vma_conf_load(struct vma_conf *conf, const char *path, struct err *err)
 	return conf_load(
 	    fs_exists(path) ? path : NULL, vma_conf_keys, conf, err);
 }
+
+void
+vma_conf_done(struct vma_conf *conf)
+{
+	conf_done(vma_conf_keys, conf);
+}

@@ -29,5 +29,6 @@ extern const struct conf_key vma_conf_keys[];
 
 /* A missing file is no error. */
 int vma_conf_load(struct vma_conf *conf, const char *path, struct err *err);
+void vma_conf_done(struct vma_conf *conf);
 
 #endif

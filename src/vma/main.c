@@ -170,6 +170,7 @@ main(int argc, char **argv)
 	struct vma vma = { .self = self };
 	struct options options;
 	struct err err;
+	int r;
 
 	if (argc > 1 && str_eq(argv[1], "-dialog"))
 		return dialog_main(argc, argv);
@@ -196,7 +197,9 @@ main(int argc, char **argv)
 	vma.is_init = getpid() == 1 && !options.service;
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		log_debug("no /proc yet; this is '%s'", self);
-	if (run(&vma, &options, &err) < 0) {
+	r = run(&vma, &options, &err);
+	vma_conf_done(&vma.conf);
+	if (r < 0) {
 		log_err(LOG_LEVEL_ERROR, &err, "qvd-vma");
 		return err_exit_code(err.code);
 	}
