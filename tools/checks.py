@@ -22,8 +22,6 @@ JOBS = os.environ.get("QVD_CHECK_JOBS") or str(max(2, os.cpu_count() or 2))
 # Per test; a hanging test fails, with the stacks of its threads.
 TEST_TIMEOUT_S = 240
 SUITE_TIMEOUT_S = 2400
-# More failures than this are no accident.
-RETRIES_MAX = 5
 
 
 class Totals:
@@ -157,37 +155,6 @@ def unit():
     return totals
 
 
-def failed_tests(path):
-    """The ids of the tests that failed in a JUnit file, for pytest."""
-    ids = []
-    for case in ET.parse(path).getroot().iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
-            where = (case.get("classname") or "").replace(".", "/")
-            ids.append(f"{where}.py::{case.get('name')}")
-    return sorted(set(ids))
-
-
-def once_more(name, totals, **env):
-    """A few failures are tried a second time, by themselves: a machine that
-    others share stalls for seconds. What passes then is named, and is worth
-    looking at; more than a few are not tried, and no failure is hidden."""
-    report = BUILD / "check" / f"{name}.xml"
-    if not totals.failed or not report.exists():
-        return totals
-    ids = failed_tests(report)
-    if not ids or len(ids) > RETRIES_MAX or len(ids) != len(totals.failed):
-        return totals
-    again = pytest(name + "-again", ids[0], *ids[1:], **env)
-    if again.passed + len(again.failed) + len(again.skipped) < len(ids):
-        return totals
-    for test in ids:
-        if not any(test.split("::")[1] in bad for bad in again.failed):
-            say(f"passed only at the second try: {test}")
-    again.passed += totals.passed
-    again.skipped += totals.skipped
-    return again
-
-
 def system_tests(kind):
     if not any(pathlib.Path("tests/system").glob("test_*.py")):
         totals = Totals()
@@ -198,7 +165,6 @@ def system_tests(kind):
     name = f"system-{kind}"
     totals = pytest(name, "tests/system", "-n", JOBS, "--dist", "loadfile",
                     "-m", f"not alone{select}", QVD_BUILD=kind)
-    totals = once_more(name, totals, QVD_BUILD=kind)
     alone = subprocess.run(
         ["grep", "-rlE", r"mark\.alone", "tests/system"], check=False,
         stdout=subprocess.DEVNULL).returncode == 0
