@@ -14,12 +14,17 @@
 #define ARGS_MAX (2 * REQUEST_PARAMS_MAX + 32)
 
 struct hook {
+	struct list link; /* on vma->hooks, the first one runs */
+	struct vma *vma;
 	struct task task;
 	char name[64]; /* "action/connect" */
+	json_t *info;
 	hook_cb cb;
 	void *arg;
 	struct err start_error;
 };
+
+static void start_next(struct vma *vma);
 
 static char *
 hook_path(const struct vma *vma, const char *kind, const char *name)
@@ -49,13 +54,26 @@ hook_line(const char *line, void *arg)
 }
 
 static void
+hook_free(struct hook *hook)
+{
+	list_del(&hook->link);
+	json_decref(hook->info);
+	free(hook);
+}
+
+static void
 hook_finish(struct hook *hook, const struct err *err)
 {
+	struct vma *vma = hook->vma;
+	hook_cb cb = hook->cb;
+	void *arg = hook->arg;
+
 	if (err != NULL)
 		log_err(LOG_LEVEL_WARN, err, "hook %s", hook->name);
-	if (hook->cb != NULL)
-		hook->cb(err, hook->arg);
-	free(hook);
+	hook_free(hook);
+	start_next(vma);
+	if (cb != NULL)
+		cb(err, arg);
 }
 
 static void
@@ -103,41 +121,62 @@ add_args(const char **argv, int n, const json_t *params)
 	return n;
 }
 
+static void
+hook_start(struct hook *hook)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%s", hook->vma->conf.hooks, hook->name);
+	const char *slash = strchr(hook->name, '/');
+	char on_kind[48];
+	const char *argv[ARGS_MAX];
+	struct task_spec spec = { .path = path,
+		.argv = argv,
+		.input = hook->info,
+		.stderr_too = true,
+		.deadline_ms = hook->vma->conf.hook_timeout_ms,
+		.line = hook_line };
+	int n = 0;
+
+	snprintf(on_kind, sizeof(on_kind), "qvd.hook.on_%.*s",
+	    (int)(slash - hook->name), hook->name);
+	argv[n++] = path;
+	n = add_args(argv, n, json_object_get(hook->info, "params"));
+	argv[n++] = "qvd.vm.session.state";
+	argv[n++] = json_string_value(json_object_get(hook->info, "session"));
+	argv[n++] = on_kind;
+	argv[n++] = slash + 1;
+	argv[n] = NULL;
+	if (task_start(&hook->task, hook->vma, &spec, on_end, hook,
+		&hook->start_error) < 0)
+		loop_defer(hook->vma->loop, start_failed, hook);
+}
+
+static void
+start_next(struct vma *vma)
+{
+	if (!list_empty(&vma->hooks))
+		hook_start(list_first(&vma->hooks, struct hook, link));
+}
+
 struct hook *
 hook_run(struct vma *vma, const char *kind, const char *name,
     const json_t *info, hook_cb cb, void *arg)
 {
-	_cleanup_(freep)
-	char *path = hook_path(vma, kind, name);
-	char on_kind[48];
-	const char *argv[ARGS_MAX];
-	json_t *input = (json_t *)(uintptr_t)info; /* only read */
-	struct task_spec spec = { .path = path,
-		.argv = argv,
-		.input = input,
-		.stderr_too = true,
-		.deadline_ms = vma->conf.hook_timeout_ms,
-		.line = hook_line };
+	bool first = list_empty(&vma->hooks);
 	struct hook *hook;
-	int n = 0;
 
-	if (access(path, X_OK) != 0)
+	if (!hook_exists(vma, kind, name))
 		return NULL;
 	hook = new0(struct hook);
 	snprintf(hook->name, sizeof(hook->name), "%s/%s", kind, name);
+	hook->vma = vma;
+	hook->info = json_incref((json_t *)(uintptr_t)info);
 	hook->cb = cb;
 	hook->arg = arg;
-	snprintf(on_kind, sizeof(on_kind), "qvd.hook.on_%s", kind);
-	argv[n++] = path;
-	n = add_args(argv, n, json_object_get(info, "params"));
-	argv[n++] = "qvd.vm.session.state";
-	argv[n++] = json_string_value(json_object_get(info, "session"));
-	argv[n++] = on_kind;
-	argv[n++] = name;
-	argv[n] = NULL;
-	if (task_start(
-		&hook->task, vma, &spec, on_end, hook, &hook->start_error) < 0)
-		loop_defer(vma->loop, start_failed, hook);
+	list_init(&hook->link);
+	list_add(&vma->hooks, &hook->link);
+	if (first)
+		hook_start(hook);
 	return hook;
 }
 
@@ -147,5 +186,8 @@ hook_cancel(struct hook *hook)
 	if (hook == NULL)
 		return;
 	hook->cb = NULL;
-	task_kill(&hook->task, SIGKILL);
+	if (list_first(&hook->vma->hooks, struct hook, link) == hook)
+		task_kill(&hook->task, SIGKILL);
+	else
+		hook_free(hook);
 }

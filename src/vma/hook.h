@@ -4,7 +4,9 @@
  * a session's life. Each gets what is known as JSON on standard input and as
  * key-value arguments (without secrets, because arguments can be seen by
  * everybody), and has a deadline. kind: "action" (its failure refuses the
- * action), "state", "provisioning". VMA.
+ * action), "state", "provisioning". One runs after the other, in the order of
+ * their causes: what a hook does at the end of one connection is done before
+ * the next one's begins. VMA.
  */
 #ifndef VMA_HOOK_H
 #define VMA_HOOK_H

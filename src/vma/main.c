@@ -194,6 +194,7 @@ main(int argc, char **argv)
 	}
 	log_init("vma");
 	list_init(&vma.tasks);
+	list_init(&vma.hooks);
 	vma.is_init = getpid() == 1 && !options.service;
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		log_debug("no /proc yet; this is '%s'", self);

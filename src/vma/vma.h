@@ -23,6 +23,7 @@ struct vma {
 	bool ending;      /* an orderly end is going on */
 	int64_t started_ms;
 	struct list tasks; /* our children: the reaper leaves them */
+	struct list hooks; /* in the order in which they run */
 	struct session *session;
 	struct api *api;
 	void (*end)(struct vma *vma); /* starts the orderly end */
