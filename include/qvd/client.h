@@ -75,7 +75,8 @@ enum qvd_code {
 	QVD_TAKEN_OVER = 33,  /* the session goes on at another client */
 	QVD_CANCELLED = 34,   /* qvd_client_cancel() */
 	QVD_CERTIFICATE = 35, /* the server's certificate isn't trusted */
-	QVD_CONFIG = 36
+	QVD_CONFIG = 36,
+	QVD_ENDED = 37 /* the user has logged out of it */
 };
 
 struct qvd_error {

@@ -45,6 +45,7 @@
 	X(CANCELLED, 503, 34, "cancelled")                 \
 	X(CERTIFICATE, 502, 35, "certificate-not-trusted") \
 	X(CONFIG, 500, 36, "configuration")                \
+	X(ENDED, 410, 37, "session-ended")                 \
 	X(USAGE, 400, 2, "usage")
 
 enum err_code {

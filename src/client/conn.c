@@ -289,9 +289,8 @@ secure(struct conn *conn, const char *host, int port, struct trust *trust,
 		return ssl_failed(err);
 	SSL_CTX_set_mode(conn->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
 					SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_options(conn->ctx, SSL_OP_NO_RENEGOTIATION |
-					   SSL_OP_NO_COMPRESSION |
-					   SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_options(
+	    conn->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	if ((r = trust_prepare(trust, conn->ctx, err)) < 0)
 		return r;
 	conn->ssl = SSL_new(conn->ctx);
@@ -344,6 +343,13 @@ conn_try_read(struct conn *conn, void *data, int size)
 	ERR_clear_error();
 	r = SSL_read(conn->ssl, data, size);
 	return r > 0 ? r : classify(conn, r);
+}
+
+bool
+conn_was_closed(const struct conn *conn)
+{
+	return conn->ssl != NULL &&
+	       (SSL_get_shutdown(conn->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
 int

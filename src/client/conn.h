@@ -49,6 +49,9 @@ int conn_read(struct conn *conn, void *data, size_t size, size_t *ret_n,
 #define CONN_END         (-3) /* end of stream, or broken */
 int conn_try_read(struct conn *conn, void *data, int size);
 int conn_try_write(struct conn *conn, const void *data, int n);
+/* The peer ended the stream in order, with TLS's word for it: it was there,
+ * and meant it. */
+bool conn_was_closed(const struct conn *conn);
 
 /* The kernel's estimate of the round trip, microseconds; -1: unknown. */
 int conn_rtt_us(const struct conn *conn);

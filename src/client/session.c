@@ -20,6 +20,7 @@
 #define CONNECT_MS       (10 * 60 * 1000) /* a cold node may need minutes */
 #define RECONNECT_MS     (30 * 60 * 1000)
 #define RETRY_CONNECT_MS (2 * 60 * 1000)
+#define ASK_CONNECT_MS   (10 * 1000)
 #define DISPLAY_MS       15000
 #define PAUSE_FIRST_MS   500
 #define PAUSE_MAX_MS     30000
@@ -34,6 +35,7 @@ struct session {
 	struct viewer viewer;
 	char key[SLAVE_KEY_MAX]; /* of the last connection; secret */
 	bool started;            /* it has drawn, in this connection */
+	bool closed; /* the farm ended the last connection in order */
 	int64_t started_ms;
 	int pause_ms; /* before the next attempt */
 };
@@ -267,6 +269,7 @@ connect_once(struct session *s, bool resume, int64_t deadline_ms,
 	if ((r = viewer_go(&s->viewer, err)) == 0)
 		r = relay_run(
 		    &s->c->conn, &s->viewer, &early, on_started, s, ret, err);
+	s->closed = conn_was_closed(&s->c->conn);
 	conn_close(&s->c->conn);
 	return r;
 }
@@ -347,6 +350,50 @@ fall_back_to_password(struct qvd_client *c, int r)
 	return true;
 }
 
+/* The next attempt: a new viewer, because libXcomp serves one connection. */
+static int
+try_again(
+    struct session *s, int connect_ms, enum relay_end *ret, struct err *err)
+{
+	int r;
+
+	*ret = RELAY_LOST;
+	viewer_done(&s->viewer);
+	if ((r = start_viewer(s, err)) < 0)
+		return r;
+	r = connect_once(s, true, time_now_ms() + connect_ms, ret, err);
+	if (r == -ERR_ENDED) {
+		*ret = RELAY_ENDED;
+		return 0;
+	}
+	return r;
+}
+
+/*
+ * The farm itself closed the connection: mostly at the session's end, when
+ * the agent's good-bye came too late. The farm knows, so it is asked before
+ * anybody is told of a lost link. True if that decided it.
+ */
+static bool
+ask_the_farm(
+    struct session *s, enum relay_end *ret, int *ret_r, struct err *err)
+{
+	struct err before = *err;
+
+	if (!s->closed)
+		return false;
+	*ret_r = pause_for(s, with_jitter(PAUSE_FIRST_MS) / 4, err);
+	if (*ret_r < 0)
+		return true;
+	*ret_r = try_again(s, ASK_CONNECT_MS, ret, err);
+	if (s->started || (*ret_r == 0 && *ret == RELAY_ENDED))
+		return true;
+	if (*ret_r != 0 && !worth_another_try(*ret_r) && *ret_r != -ERR_AUTH)
+		return true;
+	*err = before;
+	return false;
+}
+
 /* After a loss: until a connection has drawn again and ended in its turn,
  * or there is no use in trying. */
 static int
@@ -356,22 +403,21 @@ reconnect(struct session *s, enum relay_end *ret, struct err *err)
 	int64_t give_up = time_now_ms() + limit;
 	int pause, r;
 
+	if (ask_the_farm(s, ret, &r, err))
+		return r;
+	client_event(s->c, QVD_EVENT_LOST, err->msg, 0);
 	/* A link that is lost again and again is tried ever more slowly. */
 	if (time_now_ms() - s->started_ms > STEADY_MS)
 		s->pause_ms = PAUSE_FIRST_MS;
 	for (;;) {
 		pause = s->pause_ms;
-		viewer_done(&s->viewer);
+		viewer_done(&s->viewer); /* no dead window meanwhile */
 		client_event(s->c, QVD_EVENT_RETRY, err->msg, pause);
 		if ((r = pause_for(s, with_jitter(pause), err)) < 0)
 			return r;
 		s->pause_ms =
 		    pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2;
-		if ((r = start_viewer(s, err)) < 0)
-			return r;
-		*ret = RELAY_LOST;
-		r = connect_once(
-		    s, true, time_now_ms() + RETRY_CONNECT_MS, ret, err);
+		r = try_again(s, RETRY_CONNECT_MS, ret, err);
 		if (s->started || (r == 0 && *ret == RELAY_ENDED))
 			return r;
 		if (r == 0)
@@ -406,9 +452,10 @@ run(struct session *s, struct err *err)
 		    "try again, or ask your administrator");
 	while (r == 0 && end == RELAY_LOST) {
 		err_set(err, ERR_NETWORK, "the link to the desktop is lost");
-		client_event(s->c, QVD_EVENT_LOST, err->msg, 0);
-		if (s->o->reconnect_ms < 0)
+		if (s->o->reconnect_ms < 0) {
+			client_event(s->c, QVD_EVENT_LOST, err->msg, 0);
 			return -ERR_NETWORK;
+		}
 		r = reconnect(s, &end, err);
 	}
 	return r;

@@ -34,6 +34,7 @@ struct connect {
 	struct io *stream; /* display, between the agent's 101 and ours */
 	int64_t start_ms;  /* when the request came */
 	int64_t agent_ms;  /* the X session's part of it, as the VMA says */
+	bool resumes;      /* the client comes back after a lost link */
 	bool resumed;      /* the X session was there already */
 	int interims;
 	bool told; /* the broker knows how it ended */
@@ -81,6 +82,25 @@ fail(struct connect *cn, const struct failure *f)
 	client_fail_vm(cn->client, f);
 }
 
+/* The client came back to a session that its user has ended: not a failure
+ * of anything. */
+static void
+say_ended(struct connect *cn)
+{
+	struct session *s = cn->session;
+	struct failure f;
+
+	worker_note(s->worker, "disconnected",
+	    json_pack("{s:i, s:I, s:s}", "vm_id", s->vm_id, "generation",
+		(json_int_t)s->generation, "reason",
+		"the client came back, and heard that the session has ended"));
+	cn->told = true;
+	failure_set(&f, 410, ERR_ENDED,
+	    "The session in VM %d has ended; connect again for a new one",
+	    cn->vm_id);
+	client_fail(cn->client, &f);
+}
+
 void
 connect_evict(struct connect *cn)
 {
@@ -101,6 +121,10 @@ fail_agent(struct connect *cn, const char *what, const struct err *err)
 	line_of(text, sizeof(text), err->msg);
 	if (err->code == ERR_TAKEN_OVER) {
 		connect_evict(cn);
+		return;
+	}
+	if (err->code == ERR_ENDED && cn->resumes) {
+		say_ended(cn);
 		return;
 	}
 	if (err->code == ERR_TIMEOUT)
@@ -307,8 +331,8 @@ session_body(struct connect *cn, const json_t *answer, struct err *err)
 	if (params_to_display(cn->params, &display, err) < 0)
 		return NULL;
 	json_object_set_new(cn->params, "qvd.slave.key", json_string(cn->key));
-	return json_pack("{s:I, s:O, s:o, s:O}", "generation",
-	    (json_int_t)cn->session->generation, "user",
+	return json_pack("{s:I, s:b, s:O, s:o, s:O}", "generation",
+	    (json_int_t)cn->session->generation, "resume", cn->resumes, "user",
 	    json_object_get(answer, "user"), "display", display, "params",
 	    cn->params);
 }
@@ -403,7 +427,8 @@ connect_args(struct client *c, struct connect *cn)
 	line_of(line, sizeof(line), agent != NULL ? agent : "");
 	args = json_pack("{s:i, s:s, s:s}", "vm_id", cn->vm_id, "address",
 	    c->address, "client", line);
-	if (resume != NULL)
+	cn->resumes = resume != NULL;
+	if (cn->resumes)
 		json_object_set_new(args, "resume",
 		    json_string(str_is_token(resume, KEY_LEN) ? resume : "?"));
 	return args;

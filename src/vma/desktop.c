@@ -79,6 +79,7 @@ on_desktop_end(struct task *task, int status, bool timed_out, void *arg)
 	}
 	if (lived >= AT_ONCE_MS) {
 		err_set(&s->reason, ERR_SESSION, "the user logged out");
+		s->over = true;
 		session_fire(s, SESSION_EVENT_STOP);
 		return;
 	}

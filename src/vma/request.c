@@ -13,6 +13,7 @@
 struct top {
 	int64_t generation;
 	const char *user, *display, *params;
+	bool resume;
 };
 
 static const struct field top_fields[] = {
@@ -21,7 +22,11 @@ static const struct field top_fields[] = {
 	    .doc = "Grows with each client that takes the session."),
 	FIELD(struct top, user, JSON, .flags = FIELD_REQUIRED, .max = 65536),
 	FIELD(struct top, display, JSON, .flags = FIELD_REQUIRED),
-	FIELD(struct top, params, JSON, .max = REQUEST_BODY_MAX), FIELD_END
+	FIELD(struct top, params, JSON, .max = REQUEST_BODY_MAX),
+	FIELD(struct top, resume, BOOL,
+	    .doc = "From a client that lost its link: begin no new session "
+		   "after the user logged out."),
+	FIELD_END
 };
 
 static const struct field user_fields[] = { FIELD(struct request_user, name,
@@ -213,6 +218,7 @@ request_parse(
 		return err_wrap(err, r, "start the session");
 	}
 	req->generation = top.generation;
+	req->resume = top.resume;
 	req->params =
 	    json_is_object(params) ? json_incref(params) : json_object();
 	json_decref(root);

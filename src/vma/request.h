@@ -41,6 +41,7 @@ struct request_display {
 struct request {
 	struct arena *arena;
 	int64_t generation;
+	bool resume; /* from a client that lost its link */
 	struct request_user user;
 	struct request_display display;
 	json_t *params; /* object of strings */

@@ -394,6 +394,7 @@ drive(void *arg)
 	switch (s->state) {
 	case SESSION_STOPPED:
 		s->reason = (struct err){ 0 };
+		s->over = false;
 		session_fire(s, SESSION_EVENT_START);
 		prepare_begin(s, false);
 		break;
@@ -469,6 +470,9 @@ session_request(struct session *s, struct request *req,
 		    "the session that runs here is that of '%s': stop it "
 		    "before '%s' can have one",
 		    s->req->user.name, req->user.name);
+	if (req->resume && s->over &&
+	    (s->state == SESSION_STOPPED || s->state == SESSION_STOPPING))
+		return err_set(err, ERR_ENDED, "the session has ended");
 	err_set(&beaten, ERR_TAKEN_OVER,
 	    "another client has taken over the session");
 	fail_client(s, &beaten);
@@ -519,6 +523,7 @@ session_wait(struct session *s, enum session_want want,
 	fail_client(s, &cancelled);
 	prepare_cancel(s);
 	if (want == SESSION_WANT_STOP) {
+		s->over = true;
 		session_fire(s, SESSION_EVENT_STOP);
 	} else if (s->state == SESSION_SUSPENDED) {
 		answer_waiters(s, want);

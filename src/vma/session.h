@@ -63,6 +63,7 @@ struct session {
 	int64_t listens_for; /* generation whose options the agent has */
 	bool restarted;      /* for this client the agent was started anew */
 	bool hung;           /* the agent did, and was killed for it */
+	bool over; /* the last one was ended by who may: no accident */
 	bool drive_due;
 
 	struct prepare prepare;

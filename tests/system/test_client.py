@@ -467,6 +467,33 @@ def test_taken_over(server, client, screen, agent):
     assert len(server.seen("/qvd/connect_to_vm")) == 2
 
 
+def test_a_good_bye_that_comes_too_late(server, client, screen, agent):
+    """The farm closes the stream and knows why: nobody speaks of a loss."""
+    server.answers["/qvd/connect_to_vm"] = [
+        server.session,
+        Server.text(410, "x", X_QVD_Error="session-ended")]
+    child = connect(client, screen)
+    screen.wait_window("QVD")
+    eventually(lambda: "Connected." in child.out.read_text(), 20)
+    server.end()
+    assert child.wait(20) == 0
+    out = child.out.read_text()
+    assert "session has ended" in out and "lost" not in out
+    assert len(server.seen("/qvd/connect_to_vm")) == 2
+
+
+def test_a_router_that_restarts_is_not_noticed(server, client, screen, agent):
+    server.answers["/qvd/connect_to_vm"] = [server.session, server.session]
+    child = connect(client, screen)
+    screen.wait_window("QVD")
+    eventually(lambda: "Connected." in child.out.read_text(), 20)
+    server.end()
+    eventually(lambda: child.out.read_text().count("Connected.") == 2, 20)
+    assert "lost" not in child.out.read_text()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 0
+
+
 def test_gives_up_after_the_time(server, client, screen, agent):
     server.answers["/qvd/connect_to_vm"] = [
         server.session, Server.text(503, "no desktop")]

@@ -268,10 +268,10 @@ chmod {mode:o} "$R/{name_}"
         return eventually(lambda: self.state()["session"] == session,
                           timeout, f"session {session}")
 
-    def order(self, user=None, params=None, **display):
+    def order(self, user=None, params=None, resume=False, **display):
         self.generation += 1
         return {
-            "generation": self.generation,
+            "generation": self.generation, "resume": resume,
             "user": {"name": "alice", "uid": 2000, "full_name": "Alice",
                      "groups": [], "shell": "/bin/bash", **(user or {})},
             "display": {"kind": "nx", "link": "adsl", "client": "linux",

@@ -43,6 +43,7 @@ test_codes(void **state)
 		{ QVD_CANCELLED, "cancelled" },
 		{ QVD_CERTIFICATE, "certificate-not-trusted" },
 		{ QVD_CONFIG, "configuration" },
+		{ QVD_ENDED, "session-ended" },
 	};
 	size_t i;
 
