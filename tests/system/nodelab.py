@@ -144,14 +144,14 @@ class Node:
         """Ends the helper as its parent would: by closing the socket."""
         if self.sock is not None:
             self.sock.close()
-        if self.proc is not None and self.proc.poll() is None:
-            try:
-                return self.proc.wait(15)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
-                raise
-        return None
+        if self.proc is None:
+            return None
+        try:
+            return self.proc.wait(15)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            raise
 
     def close(self):
         with contextlib.suppress(subprocess.TimeoutExpired):

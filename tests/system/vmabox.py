@@ -265,8 +265,12 @@ chmod {mode:o} "$R/{name_}"
         return self.call("GET", "/state")
 
     def wait(self, session, timeout=30):
+        def instead():
+            last = self.displays[-1].output() if self.displays else ""
+            return f"session {session}; it is {self.state()}, and the last " \
+                f"display said: {last[-800:]}"
         return eventually(lambda: self.state()["session"] == session,
-                          timeout, f"session {session}")
+                          timeout, instead)
 
     def order(self, user=None, params=None, resume=False, **display):
         self.generation += 1
