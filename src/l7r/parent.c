@@ -3,8 +3,9 @@
  * The role parent: reads the node's configuration and certificate, binds the
  * port (one SO_REUSEPORT socket a worker, kept open here, so that clients
  * that come while a worker is being restarted wait in its queue), starts the
- * other roles, links them with each other, and starts again whoever ends.
- * Never reads a byte of a client or of the database.
+ * other roles, links them with each other, and starts again whoever ends. At
+ * USR2 all are replaced: workers drain. Never reads a byte of a client or of
+ * the database.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,16 +30,18 @@
 #include "net/rpc.h"
 #include "net/tls.h"
 
-#define PEM_MAX         (256 * 1024)
-#define BACKOFF_MIN_MS  50
-#define BACKOFF_MAX_MS  10000
-#define STEADY_MS       10000 /* lived so long: the next pause is short again */
-#define STOP_MS         5000  /* for the children to end by themselves */
-#define HKD_SOCKET      "hkd.sock"
-#define EMPTY_DIRECTORY "empty"
+#define PEM_MAX          (256 * 1024)
+#define BACKOFF_MIN_MS   50
+#define BACKOFF_MAX_MS   10000
+#define STEADY_MS        10000 /* lived so long: the next pause is short again */
+#define STOP_MS          5000  /* for the children to end by themselves */
+#define HKD_SOCKET       "hkd.sock"
+#define EMPTY_DIRECTORY  "empty"
+#define WORKER_INDEX_END 10000 /* as --index */
 
 /* A process of a role, over all its restarts. */
 struct proc {
+	struct list link; /* on parent->drained, once it is replaced */
 	struct parent *parent;
 	const struct role *role;
 	int index;
@@ -48,6 +51,7 @@ struct proc {
 	struct timer restart;
 	int64_t backoff_ms;
 	int64_t started_ms;
+	bool renewed; /* ends because it is to be started anew */
 };
 
 struct parent {
@@ -56,9 +60,12 @@ struct parent {
 	const char *program;
 	char *empty; /* directory */
 	char *cert_pem, *key_pem;
-	struct proc *procs; /* the broker first */
+	struct proc **procs; /* the broker first */
 	int n_procs, n_workers;
-	struct sigwatch term, intr, hup;
+	struct list drained; /* workers that keep their relays, no more */
+	int n_drained;
+	int next_worker; /* index: no two that live have the same */
+	struct sigwatch term, intr, hup, usr2;
 	struct timer stop;
 	bool stopping;
 	int code;
@@ -67,6 +74,7 @@ struct parent {
 static const struct rpc_op no_ops[] = { { .name = NULL } };
 
 static void proc_start(struct proc *p);
+static void restart_due(void *arg);
 
 static int
 read_key(const char *path, char **ret, struct err *err)
@@ -138,7 +146,7 @@ tell_setup(struct proc *p)
 		rpc_tell(p->rpc, "setup",
 		    json_pack("{s:s, s:s, s:s, s:i}", "host", conf->name,
 			"conninfo", conninfo, "hkd", hkd, "workers",
-			p->parent->n_workers),
+			p->parent->n_workers + p->parent->n_drained),
 		    -1);
 	}
 }
@@ -174,7 +182,7 @@ static void
 link_proc(struct proc *p)
 {
 	struct parent *par = p->parent;
-	struct proc *broker = &par->procs[0];
+	struct proc *broker = par->procs[0], *old;
 	int i;
 
 	if (p != broker) {
@@ -182,7 +190,39 @@ link_proc(struct proc *p)
 		return;
 	}
 	for (i = 1; i < par->n_procs; i++)
-		link_procs(broker, &par->procs[i]);
+		link_procs(broker, par->procs[i]);
+	LIST_EACH (&par->drained, old, struct proc, link)
+		link_procs(broker, old);
+}
+
+static struct proc *
+proc_new(struct parent *par, const struct role *role, int index)
+{
+	struct proc *p = new0(struct proc);
+
+	*p = (struct proc){
+		.parent = par,
+		.role = role,
+		.index = index,
+		.listen_fd = -1,
+		.backoff_ms = BACKOFF_MIN_MS,
+	};
+	list_init(&p->link);
+	timer_init(&p->restart, par->loop, restart_due, p);
+	return p;
+}
+
+static void
+proc_free(struct proc *p)
+{
+	list_del(&p->link);
+	timer_done(&p->restart);
+	if (p->rpc != NULL)
+		rpc_free(p->rpc);
+	if (p->child != NULL)
+		child_free(p->child);
+	closep(&p->listen_fd);
+	free(p);
 }
 
 static void
@@ -191,9 +231,10 @@ maybe_stopped(struct parent *par)
 	int i;
 
 	for (i = 0; i < par->n_procs; i++)
-		if (par->procs[i].child != NULL)
+		if (par->procs[i]->child != NULL)
 			return;
-	loop_stop(par->loop);
+	if (list_empty(&par->drained))
+		loop_stop(par->loop);
 }
 
 static void
@@ -201,17 +242,29 @@ proc_ended(struct child *child, int status, bool timed_out, void *arg)
 {
 	struct proc *p = arg;
 	struct parent *par = p->parent;
+	bool drained = !list_empty(&p->link);
 	struct err err = { 0 };
 	char name[32];
 
+	snprintf(name, sizeof(name), "%s%d", p->role->name, p->index);
 	p->child = NULL;
 	if (p->rpc != NULL)
 		rpc_free(take_ptr(p->rpc));
+	if (drained) {
+		log_info("%s has drained", name);
+		par->n_drained--;
+		proc_free(p);
+	}
 	if (par->stopping) {
 		maybe_stopped(par);
 		return;
 	}
-	snprintf(name, sizeof(name), "%s%d", p->role->name, p->index);
+	if (drained)
+		return;
+	if (p->renewed) {
+		proc_start(p);
+		return;
+	}
 	if (child_status_err(name, status, timed_out, &err) == 0)
 		err_set(&err, ERR_INTERNAL, "%s: ended by itself", name);
 	if (time_now_ms() - p->started_ms >= STEADY_MS)
@@ -265,6 +318,7 @@ proc_start(struct proc *p)
 	struct err err = { 0 };
 	int fds[2];
 
+	p->renewed = false;
 	p->started_ms = time_now_ms();
 	if (rpc_pair(fds, &err) == 0) {
 		if (proc_spawn(p, fds[1], &err) < 0)
@@ -292,30 +346,27 @@ restart_due(void *arg)
 }
 
 static void
-proc_init(struct parent *par, const char *role, int index)
-{
-	struct proc *p = &par->procs[par->n_procs++];
-
-	*p = (struct proc){
-		.parent = par,
-		.role = role_find(role),
-		.index = index,
-		.listen_fd = -1,
-		.backoff_ms = BACKOFF_MIN_MS,
-	};
-	timer_init(&p->restart, par->loop, restart_due, p);
-}
-
-static void
 kill_all(void *arg)
 {
 	struct parent *par = arg;
+	struct proc *old;
 	int i;
 
 	log_warn("some processes don't end; killing them");
 	for (i = 0; i < par->n_procs; i++)
-		if (par->procs[i].child != NULL)
-			child_kill(par->procs[i].child, SIGKILL);
+		if (par->procs[i]->child != NULL)
+			child_kill(par->procs[i]->child, SIGKILL);
+	LIST_EACH (&par->drained, old, struct proc, link)
+		child_kill(old->child, SIGKILL);
+}
+
+/* Whoever's link to us closes ends itself. */
+static void
+proc_end(struct proc *p)
+{
+	timer_stop(&p->restart);
+	if (p->rpc != NULL)
+		rpc_free(take_ptr(p->rpc));
 }
 
 /* The broker last: it writes down that the sessions have ended. */
@@ -323,17 +374,17 @@ static void
 on_term(int signum, void *arg)
 {
 	struct parent *par = arg;
+	struct proc *old;
 	int i;
 
 	if (par->stopping)
 		return;
 	par->stopping = true;
 	log_info("stopping (signal %d)", signum);
-	for (i = par->n_procs - 1; i >= 0; i--) {
-		timer_stop(&par->procs[i].restart);
-		if (par->procs[i].rpc != NULL)
-			rpc_free(take_ptr(par->procs[i].rpc));
-	}
+	LIST_EACH (&par->drained, old, struct proc, link)
+		proc_end(old);
+	for (i = par->n_procs - 1; i >= 0; i--)
+		proc_end(par->procs[i]);
 	timer_start(&par->stop, STOP_MS);
 	maybe_stopped(par);
 }
@@ -351,9 +402,52 @@ on_hup(int signum, void *arg)
 		return;
 	}
 	for (i = 0; i < par->n_procs; i++)
-		if (par->procs[i].listen_fd >= 0 && par->procs[i].rpc != NULL)
-			tell_tls(&par->procs[i]);
+		if (par->procs[i]->listen_fd >= 0 && par->procs[i]->rpc != NULL)
+			tell_tls(par->procs[i]);
 	log_info("certificate reloaded from '%s'", par->conf->cert);
+}
+
+/* A new worker on the same socket; the old one keeps what it has until the
+ * last of it ends. */
+static void
+drain_worker(struct parent *par, int i)
+{
+	struct proc *old = par->procs[i], *p;
+
+	p = proc_new(par, old->role, par->next_worker);
+	par->next_worker = (par->next_worker + 1) % WORKER_INDEX_END;
+	p->listen_fd = old->listen_fd;
+	old->listen_fd = -1;
+	par->procs[i] = p;
+	list_add(&par->drained, &old->link);
+	par->n_drained++;
+	rpc_tell(old->rpc, "drain", NULL, -1);
+	proc_start(p);
+}
+
+/* The programs were replaced, by an upgrade: everything but us begins anew,
+ * and no desktop's connection ends. */
+static void
+on_usr2(int signum, void *arg)
+{
+	struct parent *par = arg;
+	int i;
+
+	if (par->stopping)
+		return;
+	log_info("starting new processes; the old ones drain");
+	for (i = 0; i < par->n_procs; i++) {
+		struct proc *p = par->procs[i];
+
+		if (p->child == NULL || p->rpc == NULL)
+			continue; /* it is about to be started anyway */
+		if (p->listen_fd >= 0) {
+			drain_worker(par, i);
+		} else {
+			p->renewed = true;
+			rpc_free(take_ptr(p->rpc));
+		}
+	}
 }
 
 static int
@@ -384,15 +478,18 @@ parent_init(struct parent *par, struct err *err)
 	par->n_workers = par->conf->l7r_workers;
 	if (par->n_workers <= 0)
 		par->n_workers = get_nprocs();
+	par->next_worker = par->n_workers;
 	par->procs =
 	    xcalloc((size_t)(1 + auths + par->n_workers), sizeof(*par->procs));
-	proc_init(par, "broker", 0);
+	par->procs[par->n_procs++] = proc_new(par, role_find("broker"), 0);
 	for (i = 0; i < auths; i++)
-		proc_init(par, "auth", i);
+		par->procs[par->n_procs++] =
+		    proc_new(par, role_find("auth"), i);
 	for (i = 0; i < par->n_workers; i++) {
-		proc_init(par, "worker", i);
-		r = listen_tcp(par->conf->listen, true,
-		    &par->procs[par->n_procs - 1].listen_fd, err);
+		struct proc *p = proc_new(par, role_find("worker"), i);
+
+		par->procs[par->n_procs++] = p;
+		r = listen_tcp(par->conf->listen, true, &p->listen_fd, err);
 		if (r < 0)
 			return r;
 	}
@@ -402,22 +499,18 @@ parent_init(struct parent *par, struct err *err)
 static void
 parent_done(struct parent *par)
 {
+	struct proc *old;
 	int i;
 
-	for (i = 0; i < par->n_procs; i++) {
-		struct proc *p = &par->procs[i];
-
-		timer_done(&p->restart);
-		if (p->rpc != NULL)
-			rpc_free(p->rpc);
-		if (p->child != NULL)
-			child_free(p->child);
-		closep(&p->listen_fd);
-	}
+	for (i = 0; i < par->n_procs; i++)
+		proc_free(par->procs[i]);
+	LIST_EACH (&par->drained, old, struct proc, link)
+		proc_free(old);
 	timer_done(&par->stop);
 	sigwatch_done(&par->term);
 	sigwatch_done(&par->intr);
 	sigwatch_done(&par->hup);
+	sigwatch_done(&par->usr2);
 	free(par->procs);
 	free(par->empty);
 	free(par->cert_pem);
@@ -433,10 +526,12 @@ parent_run(const struct node_conf *conf, const char *program)
 	int i;
 
 	par.loop = loop_new();
+	list_init(&par.drained);
 	timer_init(&par.stop, par.loop, kill_all, &par);
 	sigwatch_init(&par.term, par.loop, SIGTERM, on_term, &par);
 	sigwatch_init(&par.intr, par.loop, SIGINT, on_term, &par);
 	sigwatch_init(&par.hup, par.loop, SIGHUP, on_hup, &par);
+	sigwatch_init(&par.usr2, par.loop, SIGUSR2, on_usr2, &par);
 	if (parent_init(&par, &err) < 0) {
 		log_err(LOG_LEVEL_ERROR, &err, "start");
 		par.code = err_exit_code(err.code);
@@ -444,7 +539,7 @@ parent_run(const struct node_conf *conf, const char *program)
 		log_info("listening on %s with %d workers", conf->listen,
 		    par.n_workers);
 		for (i = 0; i < par.n_procs; i++)
-			proc_start(&par.procs[i]);
+			proc_start(par.procs[i]);
 		loop_run(par.loop);
 		log_info("stopped");
 	}

@@ -5,7 +5,7 @@
  * NAME, the empty directory as working directory and a rpc socket on
  * descriptor 3. It tells each what it needs:
  *
- *   worker   setup {} + listening socket   tls {cert, key}
+ *   worker   setup {} + listening socket   tls {cert, key}   drain {}
  *   broker   setup {host, conninfo, hkd, workers}
  *   all      peer {role, index} + socket: a link to another role
  *

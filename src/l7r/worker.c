@@ -53,11 +53,20 @@ worker_note(struct worker *w, const char *op, json_t *args)
 		json_decref(args);
 }
 
+/* Replaced, and what it still had has ended. */
+static void
+end_if_drained(struct worker *w)
+{
+	if (w->draining && list_empty(&w->clients) && list_empty(&w->sessions))
+		loop_stop(w->loop);
+}
+
 void
 worker_closed_one(struct worker *w)
 {
 	if (w->listener != NULL)
 		listener_closed_one(w->listener);
+	end_if_drained(w);
 }
 
 struct session *
@@ -201,7 +210,23 @@ op_tls(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_reply(call, NULL, -1);
 }
 
+/* A new worker has the listening socket, too. Clients that are being served
+ * are served; those that just stay connected run into the idle timeout. */
+static void
+op_drain(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct worker *w = arg;
+
+	closep(&fd);
+	rpc_reply(call, NULL, -1);
+	w->draining = true;
+	if (w->listener != NULL)
+		listener_free(take_ptr(w->listener));
+	end_if_drained(w);
+}
+
 static const struct rpc_op parent_ops[] = {
+	{ "drain", op_drain },
 	{ "setup", op_setup },
 	{ "tls", op_tls },
 	{ "peer", op_peer },

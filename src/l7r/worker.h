@@ -31,7 +31,8 @@ struct worker {
 	struct rpc *parent;
 	struct rpc *broker; /* NULL while there is none */
 	struct tls_ctx *tls;
-	struct listener *listener;
+	struct listener *listener; /* NULL once it drains */
+	bool draining;
 	uint64_t last_conn;
 	struct list clients;
 	struct list sessions; /* struct session: held, or being connected */

@@ -353,6 +353,36 @@ def test_worker_is_killed(lab, vm):
     assert "the relay process ended" in [e[1] for e in lab.events(vm)]
 
 
+def test_an_upgrade_drains(lab, vm):
+    """USR2: new processes for all roles, and nobody loses a connection."""
+    other = lab.add_vm(lab.alice, "drained", running=True)
+    old = {role: set(lab.pids(role)) for role in ("worker", "broker", "auth")}
+    with Client(lab) as one, Client(lab) as two:
+        for c, n in ((one, vm), (two, other)):
+            assert c.connect(n).status == 101
+            c.say(b"x")
+            assert c.hear(1) == b"x"
+        os.kill(lab.daemon.pid, signal.SIGUSR2)
+        for role in ("broker", "auth"):
+            eventually(lambda: lab.pids(role) and
+                       not old[role] & set(lab.pids(role)), what=role)
+        eventually(lambda: len(set(lab.pids("worker")) - old["worker"]) == 2)
+        for c in (one, two):
+            c.say(b"y")
+            assert c.hear(1) == b"y"
+        # The new broker knows what the old workers hold.
+        with Client(lab) as taker:
+            assert taker.connect(vm).status == 101
+            assert one.closed(10), "the former holder is still connected"
+            assert lab.session(other) == ("connected", 1)
+    eventually(lambda: not old["worker"] & set(lab.pids("worker")),
+               what="end of the drained workers")
+    assert len(lab.pids("worker")) == 2
+    for n in (vm, other):
+        lab.wait_session(n, "disconnected")
+    assert "worker0 has drained" in lab.text()
+
+
 def test_one_worker_is_killed_the_other_goes_on(lab):
     vms = [lab.add_vm(lab.alice, f"pair{i}", running=True) for i in range(12)]
     clients = [lab.client() for _ in vms]
