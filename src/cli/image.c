@@ -40,8 +40,9 @@ static const struct arg one_args[] = {
 
 static const struct arg import_args[] = {
 	{ "SOURCE", ARG_FILE, ARG_REQUIRED, "source",
-	    .doc = "a folder or a tar archive (.tar .tar.gz .tar.xz "
-		   ".tar.zst) of the system's tree, on this node" },
+	    .doc = "the system's tree, on this node: a folder, a tar archive "
+		   "(.tar .tar.gz .tar.xz .tar.zst), or an OCI image (a "
+		   "layout's folder, or an archive of one)" },
 	{ "--osf", ARG_OSF, ARG_REQUIRED, "osf_id",
 	    .doc = "the OSF that it is a version of" },
 	{ "--version", ARG_NAME, 0, "version",

@@ -29,6 +29,16 @@ on_progress(int percent, const char *text, void *arg)
 }
 
 static int
+send_imported(const struct image_imported *done)
+{
+	return op_send_result(
+	    json_pack("{ss ss sI sI sb}", "checksum", done->checksum, "content",
+		done->content, "size_bytes", (json_int_t)done->bytes, "files",
+		(json_int_t)done->files, "has_kernel", (int)done->has_kernel),
+	    -1);
+}
+
+static int
 do_import(const char *data_dir, const json_t *args, struct err *err)
 {
 	struct image_import import = {
@@ -38,17 +48,16 @@ do_import(const char *data_dir, const json_t *args, struct err *err)
 		.author = json_get_str(args, "author", ""),
 		.message = json_get_str(args, "message", ""),
 		.version = json_get_str(args, "version", ""),
+		.parent = json_get_str(args, "parent", ""),
+		.login = "",
 		.progress = on_progress,
 	};
-	char checksum[IMAGE_CHECKSUM_LEN + 1];
-	uint64_t bytes;
+	struct image_imported done;
 	int r;
 
-	if ((r = image_import(&import, checksum, &bytes, err)) < 0)
+	if ((r = image_import(&import, &done, err)) < 0)
 		return r;
-	return op_send_result(json_pack("{ss sI}", "checksum", checksum,
-				  "size_bytes", (json_int_t)bytes),
-	    -1);
+	return send_imported(&done);
 }
 
 static int

@@ -7,6 +7,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -18,7 +19,8 @@
 static void
 read_freep(struct archive **a)
 {
-	archive_read_free(*a);
+	if (*a != NULL)
+		archive_read_free(*a);
 }
 
 static void
@@ -96,40 +98,77 @@ add_entry(struct image_tree *tree, struct archive *in,
 	return image_tree_add(tree, &e, read_entry, &source, err);
 }
 
+/* The same, if this pass is to have it. */
 static int
-add_all(struct image_tree *tree, struct archive *in, const char *source,
-    off_t size, struct err *err)
+pass_entry(struct image_tree *tree, struct archive *in,
+    struct archive_entry *entry, enum image_pass pass, struct err *err)
+{
+	const char *name = archive_entry_pathname(entry);
+	int r;
+
+	if (pass != IMAGE_PASS_ALL && name != NULL) {
+		r = image_whiteout(
+		    tree, name, pass == IMAGE_PASS_WHITEOUTS, err);
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+	if (pass == IMAGE_PASS_WHITEOUTS)
+		return 0;
+	return add_entry(tree, in, entry, err);
+}
+
+int
+image_archive_add(struct image_tree *tree, struct archive *in,
+    enum image_pass pass, const char *name, off_t from, off_t total,
+    struct err *err)
 {
 	struct archive_entry *entry;
+	double done;
 	int r, s;
 
 	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK ||
 	       r == ARCHIVE_WARN) {
-		if ((s = add_entry(tree, in, entry, err)) < 0)
+		if ((s = pass_entry(tree, in, entry, pass, err)) < 0)
 			return s;
-		if (size > 0)
-			image_progress(tree,
-			    (double)archive_filter_bytes(in, -1) / (double)size,
-			    95, "reading the archive");
+		done = (double)from + (double)archive_filter_bytes(in, -1);
+		if (total > 0 && pass != IMAGE_PASS_WHITEOUTS)
+			image_progress(tree, done / (double)total, 95,
+			    "reading the archive");
 	}
 	return r == ARCHIVE_EOF ? 0
-				: archive_err(err, in, "read archive", source);
+				: archive_err(err, in, "read archive", name);
 }
 
-int
-image_add_archive(struct image_tree *tree, const char *source, struct err *err)
+struct archive *
+image_archive_open(int fd, const char *name, struct err *err)
 {
-	_cleanup_(read_freep)
 	struct archive *in = archive_read_new();
-	struct stat st;
 
 	archive_read_support_filter_gzip(in);
 	archive_read_support_filter_xz(in);
 	archive_read_support_filter_zstd(in);
 	archive_read_support_format_tar(in);
-	if (stat(source, &st) < 0)
+	if (archive_read_open_fd(in, fd, BLOCK) == ARCHIVE_OK)
+		return in;
+	archive_err(err, in, "open archive", name);
+	archive_read_free(in);
+	return NULL;
+}
+
+int
+image_add_archive(struct image_tree *tree, const char *source, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(source, O_RDONLY | O_CLOEXEC);
+	_cleanup_(read_freep)
+	struct archive *in = NULL;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, ERR_NOT_FOUND, errno, "open %s", source);
-	if (archive_read_open_filename(in, source, BLOCK) != ARCHIVE_OK)
-		return archive_err(err, in, "open archive", source);
-	return add_all(tree, in, source, st.st_size, err);
+	tree->bytes_max = image_budget((uint64_t)st.st_size);
+	if ((in = image_archive_open(fd, source, err)) == NULL)
+		return -(int)err->code;
+	return image_archive_add(
+	    tree, in, IMAGE_PASS_ALL, source, 0, st.st_size, err);
 }

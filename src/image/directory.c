@@ -13,11 +13,14 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/image_priv.h"
 
-#define XATTRS_MAX (64 * 1024)
+#define XATTRS_MAX     (64 * 1024)
+#define ACCOUNTS_MAX   ((size_t)4 * 1024 * 1024)
+#define ACCOUNTS_BLOCK 65536
 
 struct walk {
 	struct image_tree *tree;
@@ -64,6 +67,17 @@ read_fd(void *buf, size_t size, void *arg, struct err *err)
 	return n < 0 ? read_failed(rd->walk, rd->path, err) : n;
 }
 
+static ssize_t
+read_buf(void *to, size_t size, void *arg, struct err *err)
+{
+	struct buf *buf = arg;
+	size_t n = buf_len(buf) < size ? buf_len(buf) : size;
+
+	memcpy(to, buf_head(buf), n);
+	buf_consume(buf, n);
+	return (ssize_t)n;
+}
+
 static GVariant *
 xattrs_of(int fd)
 {
@@ -86,6 +100,30 @@ xattrs_of(int fd)
 	return image_xattrs_end(&xattrs);
 }
 
+/* A list of accounts, without that of the desktop's user. */
+static int
+add_account_file(const struct walk *w, struct reader *reader,
+    struct image_entry *entry, struct err *err)
+{
+	_cleanup_(buf_done)
+	struct buf text;
+	ssize_t n = 0;
+	char *room;
+
+	buf_init(&text, ACCOUNTS_MAX);
+	while ((room = buf_reserve(&text, ACCOUNTS_BLOCK)) != NULL &&
+	       (n = read_fd(room, ACCOUNTS_BLOCK, reader, err)) > 0)
+		buf_commit(&text, (size_t)n);
+	if (n < 0)
+		return (int)n;
+	if (room == NULL)
+		return err_set(err, ERR_TOO_LARGE, "%s/%s is too large",
+		    w->source, entry->path);
+	image_strip_account(&text, entry->path, w->tree->import->login);
+	entry->size = buf_len(&text);
+	return image_tree_add(w->tree, entry, read_buf, &text, err);
+}
+
 /* fd: of a file or directory, else -1. */
 static int
 add_entry(const struct walk *w, int dir, const char *base, int fd,
@@ -93,12 +131,13 @@ add_entry(const struct walk *w, int dir, const char *base, int fd,
 {
 	_cleanup_(variant_unrefp)
 	GVariant *xattrs = fd < 0 ? NULL : xattrs_of(fd);
+	const struct image_import *import = w->tree->import;
 	struct reader reader = { w, path, fd };
 	char target[PATH_MAX];
 	struct image_entry e = {
 		.path = path,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
+		.uid = st->st_uid - import->id_base,
+		.gid = st->st_gid - import->id_base,
 		.mode = st->st_mode,
 		.size = (uint64_t)st->st_size,
 		.target = target,
@@ -112,6 +151,14 @@ add_entry(const struct walk *w, int dir, const char *base, int fd,
 			return read_failed(w, path, err);
 		target[n] = '\0';
 	}
+	if (import->is_desktop &&
+	    (st->st_uid < import->id_base || st->st_gid < import->id_base))
+		return err_set(err, ERR_IMAGE,
+		    "%s/%s belongs to a user of the node, not of the desktop",
+		    w->source, path);
+	if (import->is_desktop && S_ISREG(st->st_mode) &&
+	    image_is_account_file(path))
+		return add_account_file(w, &reader, &e, err);
 	return image_tree_add(w->tree, &e, read_fd, &reader, err);
 }
 
@@ -139,7 +186,8 @@ walk_one(const struct walk *w, int dir, const char *base, const char *path,
 		return r;
 	image_progress(w->tree, (double)w->tree->entries / (double)w->total, 95,
 	    "reading the directory");
-	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev)
+	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev ||
+	    (w->tree->import->is_desktop && image_is_passing(path)))
 		return 0;
 	return walk_dir(w, fd, path, err);
 }

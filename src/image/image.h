@@ -12,31 +12,54 @@
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
 #define IMAGE_CHECKSUM_LEN 64
 #define IMAGE_ENTRIES_MAX  5000000 /* files of one image */
 #define IMAGE_DEPTH_MAX    128     /* directories below each other */
+#define IMAGE_BYTES_MAX    (UINT64_C(1) << 40)
+/* What a compressed archive may become: so many times its size, and at least
+ * so much. System images stay below 20. */
+#define IMAGE_RATIO_MAX 200
+#define IMAGE_RATIO_MIN (UINT64_C(1) << 30)
 
 struct image_import {
 	const char *data_dir;
 	int64_t image_id;
-	const char *source; /* a directory, or a tar, .gz .xz .zst */
+	/* A directory, a tar (.gz .xz .zst), an OCI layout (directory) or an
+	 * OCI archive (tar). */
+	const char *source;
 	const char *author; /* these may be "" */
 	const char *message;
 	const char *version;
+	const char *parent; /* checksum of the commit it comes from */
+	/* A desktop's root, merged: ids are shifted by id_base, what only
+	 * lives while it runs is left out, and so is the account `login`. */
+	bool is_desktop;
+	uid_t id_base;
+	const char *login;
 	/* percent never falls; text is a short sentence. May be NULL. */
 	void (*progress)(int percent, const char *text, void *arg);
 	void *arg;
 };
 
+struct image_imported {
+	char checksum[IMAGE_CHECKSUM_LEN + 1]; /* of the commit */
+	/* Of the files alone: equal for equal trees, whoever made them when. */
+	char content[IMAGE_CHECKSUM_LEN + 1];
+	uint64_t bytes;
+	uint64_t files;
+	bool has_kernel; /* a virtual machine can boot it */
+};
+
 /* Commits the source's files: regular files, directories and links with
  * owner, mode and xattrs; device nodes, pipes and sockets are left out. The
  * commit is kept by the ref image/<image_id>. */
-int image_import(const struct image_import *import,
-    char ret_checksum[static IMAGE_CHECKSUM_LEN + 1], uint64_t *ret_bytes,
+int image_import(const struct image_import *import, struct image_imported *ret,
     struct err *err);
 /* trees/<checksum> exists afterwards, complete. ERR_IMAGE if the repository
  * doesn't have the commit. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of src/image share: store.c (repository, temporary files,
- * progress), tree.c (a tree that grows in the repository), archive.c and
- * directory.c (its sources), import.c, checkout.c. Objects belong to the
- * function that opened them. Only in qvd-hkd-image and tests; not for other
- * folders.
+ * progress), tree.c (a tree that grows in the repository), entry.c (what it
+ * may hold), xattrs.c, desktop.c, archive.c, directory.c and oci.c (its
+ * sources), import.c, checkout.c. Objects belong to the function that opened
+ * them. Only in qvd-hkd-image and tests; not for other folders.
  */
 #ifndef IMAGE_IMAGE_PRIV_H
 #define IMAGE_IMAGE_PRIV_H
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "image/image.h"
 
 /* Sets *err from a GError and frees it; a full disk is ERR_NO_SPACE. */
@@ -52,8 +53,11 @@ struct image_tree {
 	const struct image_import *import;
 	uint64_t entries; /* seen so far */
 	uint64_t bytes;   /* of files' contents */
+	uint64_t bytes_max;
 	uint64_t skipped; /* device nodes and such */
-	int percent;      /* last told */
+	bool layered;     /* an entry may take the place of another kind */
+	bool has_kernel;
+	int percent; /* last told */
 };
 int image_tree_init(struct image_tree *tree, OstreeRepo *repo,
     const struct image_import *import, struct err *err);
@@ -84,6 +88,17 @@ GInputStream *image_stream_new(
 /* Adds a directory, a link or a file; leaves out (and counts) others. */
 int image_tree_add(struct image_tree *tree, const struct image_entry *entry,
     image_read_cb read, void *arg, struct err *err);
+/* Takes a file, or a directory with all below it, out again; nothing there is
+ * no error. children: only what is in that directory. */
+int image_tree_remove(
+    struct image_tree *tree, const char *path, bool children, struct err *err);
+/* What an image may not have, whatever it comes from: names that are not
+ * UTF-8, set-user-id programs in places for data, more bytes than the source
+ * can honestly hold. */
+int image_entry_check(
+    struct image_tree *tree, const struct image_entry *entry, struct err *err);
+/* How many bytes may come out of a source of that size on disk. */
+uint64_t image_budget(uint64_t source_bytes);
 /* Another name of a file that the tree has. */
 int image_tree_link(struct image_tree *tree, const char *path,
     const char *target, struct err *err);
@@ -98,7 +113,37 @@ void image_xattrs_add(struct image_xattrs *xattrs, const char *name,
     const void *value, size_t size);
 GVariant *image_xattrs_end(struct image_xattrs *xattrs); /* NULL: none */
 
+/* An empty directory for the import's own files, below <data>/images/import;
+ * the caller holds the repository's lock. path: heap. */
+int image_work_make(const char *data_dir, char **ret_path, struct err *err);
+int image_work_clear(const char *data_dir, struct err *err);
+
+/* The entries of a tar, one by one; in is read to its end. whiteouts: only
+ * those of an OCI layer are applied, else these are passed over. */
+enum image_pass { IMAGE_PASS_ALL, IMAGE_PASS_WHITEOUTS, IMAGE_PASS_FILES };
+struct archive;
+struct archive *image_archive_open(int fd, const char *name, struct err *err);
+int image_archive_add(struct image_tree *tree, struct archive *in,
+    enum image_pass pass, const char *name, off_t from, off_t total,
+    struct err *err);
+/* Applies the whiteout that the name is (".wh.x", ".wh..wh..opq"): 1, 0 if it
+ * is none, or an error. apply false: only says. */
+int image_whiteout(
+    struct image_tree *tree, const char *name, bool apply, struct err *err);
+
+/* Of a desktop: is that directory's content gone with its run? Does that
+ * file list accounts? image_strip_account() takes one out of the text. */
+bool image_is_passing(const char *path);
+bool image_is_account_file(const char *path);
+void image_strip_account(struct buf *text, const char *path, const char *login);
+
 /* The sources. */
+bool image_is_oci_layout(const char *dir);
+int image_add_oci_layout(
+    struct image_tree *tree, const char *dir, struct err *err);
+/* 0: it is no OCI archive, 1: added. */
+int image_try_oci_archive(
+    struct image_tree *tree, const char *source, struct err *err);
 int image_add_archive(
     struct image_tree *tree, const char *source, struct err *err);
 int image_add_directory(

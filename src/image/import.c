@@ -18,8 +18,9 @@ g_freep(char **p)
 }
 
 static GVariant *
-commit_metadata(const struct image_import *import)
+commit_metadata(const struct image_tree *tree)
 {
+	const struct image_import *import = tree->import;
 	GVariantDict dict;
 
 	g_variant_dict_init(&dict, NULL);
@@ -30,16 +31,20 @@ commit_metadata(const struct image_import *import)
 		g_variant_dict_insert(&dict, "qvd.author", "s", import->author);
 	g_variant_dict_insert(
 	    &dict, "qvd.image-id", "x", (gint64)import->image_id);
+	g_variant_dict_insert(&dict, "qvd.hypervisors", "s",
+	    tree->has_kernel ? "lxc kvm" : "lxc");
+	g_variant_dict_insert(&dict, "qvd.size", "t", (guint64)tree->bytes);
 	return g_variant_ref_sink(g_variant_dict_end(&dict));
 }
 
 static int
-write_commit(OstreeRepo *repo, const struct image_import *import, GFile *root,
-    char **ret_checksum, struct err *err)
+write_commit(
+    struct image_tree *tree, GFile *root, char **ret_checksum, struct err *err)
 {
+	const struct image_import *import = tree->import;
 	_cleanup_(freep)
 	char *ref = xasprintf("image/%lld", (long long)import->image_id);
-	GVariant *metadata = commit_metadata(import);
+	GVariant *metadata = commit_metadata(tree);
 	const char *message = import->message;
 	const char *nl = strchr(message, '\n');
 	_cleanup_(freep)
@@ -48,13 +53,14 @@ write_commit(OstreeRepo *repo, const struct image_import *import, GFile *root,
 	GError *error = NULL;
 	gboolean ok;
 
-	ok = ostree_repo_write_commit(repo, NULL, subject,
+	ok = ostree_repo_write_commit(tree->repo,
+	    import->parent[0] != '\0' ? import->parent : NULL, subject,
 	    nl == NULL ? "" : nl + 1, metadata, OSTREE_REPO_FILE(root),
 	    ret_checksum, NULL, &error);
 	g_variant_unref(metadata);
 	if (!ok)
 		return image_gerr(err, ERR_IMAGE, error, "write the commit");
-	ostree_repo_transaction_set_ref(repo, NULL, ref, *ret_checksum);
+	ostree_repo_transaction_set_ref(tree->repo, NULL, ref, *ret_checksum);
 	return 0;
 }
 
@@ -62,32 +68,64 @@ static int
 add_source(struct image_tree *tree, const struct stat *st, struct err *err)
 {
 	const char *source = tree->import->source;
+	int r;
 
 	image_progress(tree, 0, 0, "reading");
 	if (S_ISDIR(st->st_mode))
-		return image_add_directory(tree, source, err);
+		return image_is_oci_layout(source)
+			   ? image_add_oci_layout(tree, source, err)
+			   : image_add_directory(tree, source, err);
+	if ((r = image_try_oci_archive(tree, source, err)) != 0)
+		return r < 0 ? r : 0;
 	return image_add_archive(tree, source, err);
+}
+
+/* What the files alone are: their names, contents and facts. */
+static void
+note_content(GFile *root, char ret[static IMAGE_CHECKSUM_LEN + 1])
+{
+	_cleanup_(g_freep)
+	char *sum = NULL;
+	OstreeRepoFile *f = OSTREE_REPO_FILE(root);
+	const char *parts[] = {
+		ostree_repo_file_tree_get_contents_checksum(f),
+		ostree_repo_file_tree_get_metadata_checksum(f),
+	};
+	GChecksum *both = g_checksum_new(G_CHECKSUM_SHA256);
+
+	g_checksum_update(both, (const guchar *)parts[0], -1);
+	g_checksum_update(both, (const guchar *)parts[1], -1);
+	sum = g_strdup(g_checksum_get_string(both));
+	g_checksum_free(both);
+	str_copy(ret, IMAGE_CHECKSUM_LEN + 1, sum);
 }
 
 /* Inside of the transaction. */
 static int
-import_tree(struct image_tree *tree, const struct stat *st, char **ret_checksum,
-    struct err *err)
+import_tree(struct image_tree *tree, const struct stat *st,
+    struct image_imported *ret, struct err *err)
 {
+	_cleanup_(g_freep)
+	char *checksum = NULL;
 	_cleanup_(image_unref)
 	GFile *root = NULL;
 	int r;
 
 	if ((r = add_source(tree, st, err)) < 0 ||
-	    (r = image_tree_write(tree, &root, err)) < 0)
+	    (r = image_tree_write(tree, &root, err)) < 0 ||
+	    (r = write_commit(tree, root, &checksum, err)) < 0)
 		return r;
-	return write_commit(tree->repo, tree->import, root, ret_checksum, err);
+	str_copy(ret->checksum, sizeof(ret->checksum), checksum);
+	note_content(root, ret->content);
+	ret->bytes = tree->bytes;
+	ret->files = tree->entries;
+	ret->has_kernel = tree->has_kernel;
+	return 0;
 }
 
 static int
 import_to(OstreeRepo *repo, const struct image_import *import,
-    const struct stat *st, char **ret_checksum, uint64_t *ret_bytes,
-    struct err *err)
+    const struct stat *st, struct image_imported *ret, struct err *err)
 {
 	struct image_tree tree = { 0 };
 	GError *error = NULL;
@@ -97,29 +135,26 @@ import_to(OstreeRepo *repo, const struct image_import *import,
 		return image_gerr(
 		    err, ERR_SYSTEM, error, "begin a transaction");
 	if ((r = image_tree_init(&tree, repo, import, err)) == 0)
-		r = import_tree(&tree, st, ret_checksum, err);
+		r = import_tree(&tree, st, ret, err);
 	if (r == 0)
 		image_progress(&tree, 1, 97, "writing to disk");
 	if (r == 0 && !ostree_repo_commit_transaction(repo, NULL, NULL, &error))
 		r = image_gerr(err, ERR_SYSTEM, error, "end the transaction");
 	if (r < 0)
 		ostree_repo_abort_transaction(repo, NULL, NULL);
-	*ret_bytes = tree.bytes;
 	image_tree_done(&tree);
 	return r;
 }
 
 int
-image_import(const struct image_import *import,
-    char ret_checksum[static IMAGE_CHECKSUM_LEN + 1], uint64_t *ret_bytes,
+image_import(const struct image_import *import, struct image_imported *ret,
     struct err *err)
 {
 	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
-	_cleanup_(g_freep)
-	char *checksum = NULL;
 	_cleanup_(closep)
 	int lock = -1;
+	struct image_imported done = { .bytes = 0 };
 	struct stat st;
 	int r;
 
@@ -128,14 +163,15 @@ image_import(const struct image_import *import,
 		    err, ERR_NOT_FOUND, errno, "import '%s'", import->source);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return err_set(err, ERR_PARAMETER,
-		    "import '%s': neither a directory nor a tar archive",
+		    "import '%s': neither a directory nor an archive",
 		    import->source);
 	if ((r = image_repo_open(import->data_dir, &repo, err)) < 0 ||
 	    (r = image_repo_lock(import->data_dir, true, &lock, err)) < 0)
 		return r;
-	r = import_to(repo, import, &st, &checksum, ret_bytes, err);
+	r = import_to(repo, import, &st, &done, err);
+	image_work_clear(import->data_dir, NULL);
 	if (r < 0)
 		return err_wrap(err, r, "import '%s'", import->source);
-	str_copy(ret_checksum, IMAGE_CHECKSUM_LEN + 1, checksum);
+	*ret = done;
 	return 0;
 }

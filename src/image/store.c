@@ -151,6 +151,29 @@ image_repo_lock(const char *data_dir, bool wait, int *ret_fd, struct err *err)
 	return 0;
 }
 
+int
+image_work_clear(const char *data_dir, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/import", data_dir);
+
+	return fs_exists(dir) ? fs_remove_tree(dir, err) : 0;
+}
+
+int
+image_work_make(const char *data_dir, char **ret_path, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/import", data_dir);
+	int r;
+
+	if ((r = image_work_clear(data_dir, err)) < 0 ||
+	    (r = fs_mkdirs(dir, 0700, err)) < 0)
+		return r;
+	*ret_path = take_ptr(dir);
+	return 0;
+}
+
 /* libostree keeps what a transaction that failed or was killed has written,
  * for the next one. It may be gigabytes, and there may be no next one. */
 static int
@@ -167,6 +190,8 @@ drop_staging(const char *data_dir, struct err *err)
 	if (!fs_exists(dir) ||
 	    image_repo_lock(data_dir, false, &lock, NULL) < 0)
 		return 0;
+	if ((r = image_work_clear(data_dir, err)) < 0)
+		return r;
 	if ((d = opendir(dir)) == NULL)
 		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
 	while (r == 0 && (e = readdir(d)) != NULL) {

@@ -46,6 +46,8 @@ split_path(const char *path, GPtrArray **ret, struct err *err)
 		if (n == 2 && p[0] == '.' && p[1] == '.')
 			return refuse(
 			    err, path, "whose name leads outside of it");
+		if (!g_utf8_validate(p, (gssize)n, NULL))
+			return refuse(err, path, "whose name is not UTF-8");
 		if (n > 255 || names->len >= IMAGE_DEPTH_MAX)
 			return refuse(err, path,
 			    "whose name is too long or too many directories "
@@ -97,7 +99,10 @@ image_tree_init(struct image_tree *tree, OstreeRepo *repo,
 	int r;
 
 	*tree = (struct image_tree){
-		.repo = repo, .import = import, .percent = -1
+		.repo = repo,
+		.import = import,
+		.percent = -1,
+		.bytes_max = IMAGE_BYTES_MAX,
 	};
 	if ((r = write_dir_metadata(
 		 repo, 0, 0, 0755, NULL, &tree->dir_metadata, err)) < 0)
@@ -142,6 +147,20 @@ find_parent(struct image_tree *tree, GPtrArray *names, const char *path,
 	return 0;
 }
 
+/* An upper layer may have a file where a lower one has a directory. */
+static void
+drop_other_kind(OstreeMutableTree *parent, const char *name, bool want_file)
+{
+	_cleanup_(image_unref)
+	OstreeMutableTree *sub = NULL;
+	_cleanup_(g_freep)
+	char *checksum = NULL;
+
+	if (ostree_mutable_tree_lookup(parent, name, &checksum, &sub, NULL) &&
+	    (sub != NULL) == want_file)
+		ostree_mutable_tree_remove(parent, name, TRUE, NULL);
+}
+
 static int
 add_dir(struct image_tree *tree, const struct image_entry *entry,
     GPtrArray *names, struct err *err)
@@ -164,6 +183,8 @@ add_dir(struct image_tree *tree, const struct image_entry *entry,
 	}
 	if ((r = find_parent(tree, names, entry->path, &parent, err)) < 0)
 		return r;
+	if (tree->layered)
+		drop_other_kind(parent, last_name(names), false);
 	if (!ostree_mutable_tree_ensure_dir(
 		parent, last_name(names), &dir, &error))
 		return image_gerr(err, ERR_IMAGE, error,
@@ -185,6 +206,8 @@ place_file(struct image_tree *tree, const char *path, GPtrArray *names,
 		return refuse(err, path, "which is no name of a file");
 	if ((r = find_parent(tree, names, path, &parent, err)) < 0)
 		return r;
+	if (tree->layered)
+		drop_other_kind(parent, last_name(names), true);
 	if (!ostree_mutable_tree_replace_file(
 		parent, last_name(names), checksum, &error))
 		return image_gerr(
@@ -307,6 +330,13 @@ add_symlink(struct image_tree *tree, const struct image_entry *entry,
 	return place_file(tree, entry->path, names, checksum, err);
 }
 
+static int
+too_many(struct err *err)
+{
+	return err_set(
+	    err, ERR_TOO_LARGE, "it has more than %d files", IMAGE_ENTRIES_MAX);
+}
+
 int
 image_tree_add(struct image_tree *tree, const struct image_entry *entry,
     image_read_cb read, void *arg, struct err *err)
@@ -316,9 +346,9 @@ image_tree_add(struct image_tree *tree, const struct image_entry *entry,
 	int r;
 
 	if (++tree->entries > IMAGE_ENTRIES_MAX)
-		return err_set(err, ERR_TOO_LARGE, "it has more than %d files",
-		    IMAGE_ENTRIES_MAX);
-	if ((r = split_path(entry->path, &names, err)) < 0)
+		return too_many(err);
+	if ((r = split_path(entry->path, &names, err)) < 0 ||
+	    (r = image_entry_check(tree, entry, err)) < 0)
 		return r;
 	switch (entry->mode & S_IFMT) {
 	case S_IFDIR:
@@ -377,11 +407,87 @@ image_tree_link(struct image_tree *tree, const char *path, const char *target,
 	char *checksum = NULL;
 	int r;
 
-	tree->entries++;
+	if (++tree->entries > IMAGE_ENTRIES_MAX)
+		return too_many(err);
 	if ((r = split_path(path, &names, err)) < 0 ||
 	    (r = find_file(tree, target, &checksum, err)) < 0)
 		return r;
 	return place_file(tree, path, names, checksum, err);
+}
+
+/* The directory that holds the last name, NULL if there is none. */
+static OstreeMutableTree *
+look_up_parent(struct image_tree *tree, GPtrArray *names)
+{
+	OstreeMutableTree *dir = g_object_ref(tree->root), *sub;
+	guint i;
+
+	for (i = 0; i + 1 < names->len; i++) {
+		_cleanup_(g_freep)
+		char *checksum = NULL;
+
+		sub = NULL;
+		if (!ostree_mutable_tree_lookup(
+			dir, names->pdata[i], &checksum, &sub, NULL))
+			sub = NULL;
+		g_object_unref(dir);
+		if (sub == NULL)
+			return NULL;
+		dir = sub;
+	}
+	return dir;
+}
+
+static void
+remove_children(OstreeMutableTree *dir)
+{
+	GHashTable *tables[] = { ostree_mutable_tree_get_files(dir),
+		ostree_mutable_tree_get_subdirs(dir) };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(tables); i++) {
+		GList *names = g_hash_table_get_keys(tables[i]), *l;
+
+		for (l = names; l != NULL; l = l->next) {
+			/* The table owns the key, and loses it here. */
+			_cleanup_(g_freep)
+			char *name = g_strdup(l->data);
+
+			ostree_mutable_tree_remove(dir, name, TRUE, NULL);
+		}
+		g_list_free(names);
+	}
+}
+
+int
+image_tree_remove(
+    struct image_tree *tree, const char *path, bool children, struct err *err)
+{
+	_cleanup_(ptr_array_unrefp)
+	GPtrArray *names = NULL;
+	_cleanup_(image_unref)
+	OstreeMutableTree *dir = NULL;
+	_cleanup_(image_unref)
+	OstreeMutableTree *sub = NULL;
+	_cleanup_(g_freep)
+	char *checksum = NULL;
+	int r;
+
+	if ((r = split_path(path, &names, err)) < 0)
+		return r;
+	if (names->len == 0) {
+		remove_children(tree->root);
+		return 0;
+	}
+	if ((dir = look_up_parent(tree, names)) == NULL)
+		return 0;
+	if (!children)
+		ostree_mutable_tree_remove(dir, last_name(names), TRUE, NULL);
+	else if (ostree_mutable_tree_lookup(
+		     dir, last_name(names), &checksum, &sub, NULL) &&
+		 sub != NULL)
+		remove_children(sub);
+	return 0;
 }
 
 int
@@ -394,70 +500,4 @@ image_tree_write(struct image_tree *tree, GFile **ret, struct err *err)
 	if (!ostree_repo_write_mtree(tree->repo, tree->root, ret, NULL, &error))
 		return image_gerr(err, ERR_IMAGE, error, "write the tree");
 	return 0;
-}
-
-struct xattr {
-	char *name;
-	void *value;
-	size_t size;
-};
-
-static void
-xattr_free(gpointer p)
-{
-	struct xattr *x = p;
-
-	free(x->name);
-	free(x->value);
-	free(x);
-}
-
-void
-image_xattrs_add(struct image_xattrs *xattrs, const char *name,
-    const void *value, size_t size)
-{
-	struct xattr *x;
-
-	if (str_starts(name, "trusted.overlay."))
-		return;
-	if (xattrs->list == NULL)
-		xattrs->list = g_ptr_array_new_with_free_func(xattr_free);
-	x = new0(struct xattr);
-	x->name = xstrdup(name);
-	x->value = xcalloc(1, size + 1);
-	memcpy(x->value, value, size);
-	x->size = size;
-	g_ptr_array_add(xattrs->list, x);
-}
-
-static gint
-compare_xattrs(gconstpointer a, gconstpointer b)
-{
-	const struct xattr *const *x = a, *const *y = b;
-
-	return strcmp((*x)->name, (*y)->name);
-}
-
-/* libostree's form: sorted pairs of name (with its NUL) and value. */
-GVariant *
-image_xattrs_end(struct image_xattrs *xattrs)
-{
-	GVariantBuilder builder;
-	guint i;
-
-	if (xattrs->list == NULL)
-		return NULL;
-	g_ptr_array_sort(xattrs->list, compare_xattrs);
-	g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
-	for (i = 0; i < xattrs->list->len; i++) {
-		const struct xattr *x = xattrs->list->pdata[i];
-
-		g_variant_builder_add(&builder, "(@ay@ay)",
-		    g_variant_new_bytestring(x->name),
-		    g_variant_new_fixed_array(
-			G_VARIANT_TYPE_BYTE, x->value, x->size, 1));
-	}
-	g_ptr_array_unref(xattrs->list);
-	xattrs->list = NULL;
-	return g_variant_ref_sink(g_variant_builder_end(&builder));
 }

@@ -118,6 +118,15 @@ add_all(struct image_tree *tree)
 	assert_err(add(tree, "usr", FILE_644, 0, 0), IMAGE, "usr");
 	assert_err(add(tree, ".", FILE_644, 0, 0), IMAGE, "no name");
 	assert_err(add(tree, "short", FILE_644, 100, 99), IMAGE, "shorter");
+	assert_err(add(tree, "a\xff", FILE_644, 0, 0), IMAGE, "UTF-8");
+	assert_err(
+	    add(tree, "home/su", FILE_644 | 04000, 0, 0), IMAGE, "more rights");
+	assert_err(add(tree, "/./home/su", FILE_644 | 02000, 0, 0), IMAGE,
+	    "more rights");
+	assert_err(
+	    add(tree, "usr/su", FILE_644 | 04002, 0, 0), IMAGE, "may change");
+	assert_err(add(tree, "huge", FILE_644, UINT64_MAX, 0), TOO_LARGE,
+	    "larger than");
 	assert_err(image_tree_link(tree, "c", "../x", &err), IMAGE, "outside");
 	assert_err(image_tree_link(tree, "c", "usr", &err), IMAGE, "hard link");
 	assert_err(
@@ -132,7 +141,7 @@ add_all(struct image_tree *tree)
 static void
 trees_take_only_safe_names(void **state)
 {
-	const struct image_import import = { .source = "test" };
+	const struct image_import import = { .source = "test", .login = "" };
 	struct image_tree tree = { 0 };
 	OstreeRepo *repo = NULL;
 	GFile *root = NULL;
@@ -149,9 +158,20 @@ trees_take_only_safe_names(void **state)
 
 	assert_ok(image_tree_init(&tree, repo, &import, &err));
 	assert_err(image_tree_write(&tree, &root, &err), IMAGE, "no files");
+	tree.entries = IMAGE_ENTRIES_MAX;
+	assert_err(add(&tree, "one-more", FILE_644, 0, 0), TOO_LARGE, "files");
+	assert_err(image_tree_link(&tree, "b", "a", &err), TOO_LARGE, "files");
 	image_tree_done(&tree);
 	ostree_repo_abort_transaction(repo, NULL, NULL);
 	g_object_unref(repo);
+}
+
+static void
+honest_archives_fit_the_budget(void **state)
+{
+	assert_true(image_budget(0) == IMAGE_RATIO_MIN);
+	assert_true(image_budget(10 << 20) == (10 << 20) * UINT64_C(200));
+	assert_true(image_budget(UINT64_MAX) == IMAGE_BYTES_MAX);
 }
 
 static void
@@ -191,6 +211,7 @@ main(void)
 		cmocka_unit_test(progress_never_falls),
 		cmocka_unit_test(temporary_files_of_the_dead_are_removed),
 		cmocka_unit_test(trees_take_only_safe_names),
+		cmocka_unit_test(honest_archives_fit_the_budget),
 		cmocka_unit_test(xattrs_are_sorted_and_chosen),
 	};
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What an image may hold. The desktops' users and their root are strangers;
+ * an image is what all of them trust. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "image/image_priv.h"
+
+static int
+refuse(struct err *err, enum err_code code, const struct image_entry *entry,
+    const char *why)
+{
+	char shown[256];
+
+	return err_set(err, code, "it has an entry '%s', %s",
+	    str_escape(shown, sizeof(shown), entry->path, strlen(entry->path)),
+	    why);
+}
+
+static const char *
+skip_root(const char *path)
+{
+	while (path[0] == '/' || (path[0] == '.' && path[1] == '/'))
+		path++;
+	return path;
+}
+
+/* Programs are there; places for data are not. */
+static bool
+is_place_of_programs(const char *path)
+{
+	static const char *const places[] = { "bin/", "sbin/", "lib/", "lib32/",
+		"lib64/", "libx32/", "usr/", "opt/" };
+	size_t i;
+
+	path = skip_root(path);
+	for (i = 0; i < ARRAY_SIZE(places); i++)
+		if (str_starts(path, places[i]))
+			return true;
+	return false;
+}
+
+static bool
+has_capabilities(GVariant *xattrs)
+{
+	gsize i, n = xattrs == NULL ? 0 : g_variant_n_children(xattrs);
+	bool found = false;
+
+	for (i = 0; i < n && !found; i++) {
+		GVariant *pair = g_variant_get_child_value(xattrs, i);
+		GVariant *name = g_variant_get_child_value(pair, 0);
+
+		found = str_eq(
+		    g_variant_get_bytestring(name), "security.capability");
+		g_variant_unref(name);
+		g_variant_unref(pair);
+	}
+	return found;
+}
+
+static int
+check_privileges(const struct image_entry *entry, struct err *err)
+{
+	if ((entry->mode & (S_ISUID | S_ISGID)) == 0 &&
+	    !has_capabilities(entry->xattrs))
+		return 0;
+	if (!is_place_of_programs(entry->path))
+		return refuse(err, ERR_IMAGE, entry,
+		    "a program with more rights than who starts it "
+		    "(set-user-id, set-group-id or capabilities), which is "
+		    "allowed below /usr, /bin, /sbin, /lib and /opt only");
+	if ((entry->mode & S_IWOTH) != 0)
+		return refuse(err, ERR_IMAGE, entry,
+		    "a program with more rights than who starts it, which "
+		    "everybody may change");
+	return 0;
+}
+
+uint64_t
+image_budget(uint64_t source_bytes)
+{
+	if (source_bytes > IMAGE_BYTES_MAX / IMAGE_RATIO_MAX)
+		return IMAGE_BYTES_MAX;
+	return source_bytes * IMAGE_RATIO_MAX > IMAGE_RATIO_MIN
+		   ? source_bytes * IMAGE_RATIO_MAX
+		   : IMAGE_RATIO_MIN;
+}
+
+/* boot/vmlinuz-6.1.0-50-amd64, usr/lib/modules/6.1.0/vmlinuz */
+static bool
+is_kernel(const char *path)
+{
+	path = skip_root(path);
+	return str_starts(path, "boot/vmlinuz") ||
+	       ((str_starts(path, "usr/lib/modules/") ||
+		    str_starts(path, "lib/modules/")) &&
+		   str_ends(path, "/vmlinuz"));
+}
+
+int
+image_entry_check(
+    struct image_tree *tree, const struct image_entry *entry, struct err *err)
+{
+	bool is_link = S_ISLNK(entry->mode);
+
+	/* A size that was never written counts, too: it costs time. */
+	if (!S_ISDIR(entry->mode) && !is_link &&
+	    entry->size > tree->bytes_max - tree->bytes)
+		return refuse(err, ERR_TOO_LARGE, entry,
+		    "with which it would be larger than an image of its size "
+		    "can be: it is damaged, or made to fill the disk");
+	if (is_link && !g_utf8_validate(entry->target, -1, NULL))
+		return refuse(err, ERR_IMAGE, entry,
+		    "a link to a name that is not UTF-8");
+	if (S_ISREG(entry->mode) && is_kernel(entry->path))
+		tree->has_kernel = true;
+	return S_ISREG(entry->mode) ? check_privileges(entry, err) : 0;
+}
