@@ -159,7 +159,7 @@ helper_new(struct loop *loop, const struct node_conf *conf, struct err *err)
 	list_init(&h->waiting);
 	list_init(&h->running);
 	list_init(&h->channels);
-	h->lxc_program = xasprintf("%s/qvd-hkd-lxc", conf->programs_dir);
+	h->vm_program = xasprintf("%s/qvd-hkd-vm", conf->programs_dir);
 	h->image_program = xasprintf("%s/qvd-hkd-image", conf->programs_dir);
 	if (check_conf(conf, err) < 0 || make_directories(h, err) < 0 ||
 	    cgroup_init(&h->cgroup, conf->cgroup, err) < 0 ||
@@ -216,7 +216,7 @@ helper_free(struct helper *h)
 	confine_free(h->confine);
 	closep(&h->host_netns);
 	closep(&h->node_netns);
-	free(h->lxc_program);
+	free(h->vm_program);
 	free(h->image_program);
 	free(h->dns);
 	loop_defer(h->loop, helper_destroy, h);
@@ -372,7 +372,7 @@ job_op(struct job *job, const char *op, int64_t deadline_ms, op_done_cb done)
 	bool image = str_starts(op, "image.");
 	struct err err = { 0 };
 	struct op_spec spec = {
-		.program = image ? h->image_program : h->lxc_program,
+		.program = image ? h->image_program : h->vm_program,
 		.name = op,
 		.request = json_pack("{ss sO so sb}", "op", strchr(op, '.') + 1,
 		    "args", job->args, "node", node_json(h), "netns",

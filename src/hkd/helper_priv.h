@@ -28,7 +28,7 @@
 struct helper {
 	struct loop *loop;
 	const struct node_conf *conf;
-	char *lxc_program;
+	char *vm_program;
 	char *image_program;
 	int host_netns; /* the parent's own */
 	int node_netns; /* -1: the same */

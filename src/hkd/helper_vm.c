@@ -230,7 +230,7 @@ void
 handle_vm_start(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	struct arena *arena = arena_new(64 * 1024);
-	struct hv_vm vm = { .cpu_weight = 100 };
+	struct hv_vm vm = hv_vm_defaults;
 	struct err err = { 0 };
 
 	close_extra(fd);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One operation, one process: the helper starts qvd-hkd-lxc or qvd-hkd-image
+ * One operation, one process: the helper starts qvd-hkd-vm or qvd-hkd-image
  * with a SOCK_SEQPACKET pair on descriptor 0, sends one JSON request, and
  * gets any number of {"progress": {}} and one {"result": {}} (with at most
  * one descriptor) or {"error": {}}. The process has a deadline and is killed

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "json/json.h"
 #include "storage/storage.h"
 
 const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
@@ -23,6 +24,7 @@ const struct field hv_vm_fields[] = {
 	    .max = HV_VM_ID_MAX),
 	FIELD(struct hv_vm, epoch, I64, .flags = FIELD_REQUIRED, .min = 0,
 	    .max = INT64_MAX),
+	FIELD(struct hv_vm, hypervisor, STR, .max = 16),
 	FIELD(struct hv_vm, hostname, STR, .flags = FIELD_REQUIRED, .max = 64),
 	FIELD(struct hv_vm, checksum, STR, .flags = FIELD_REQUIRED, .max = 64),
 	FIELD_AS(struct hv_vm, is_volatile, "volatile", BOOL),
@@ -37,6 +39,11 @@ const struct field hv_vm_fields[] = {
 	FIELD(struct hv_vm, pids_max, I32, .flags = FIELD_REQUIRED, .min = 16,
 	    .max = 1000000),
 	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX), FIELD_END
+};
+
+const struct hv_vm hv_vm_defaults = {
+	.hypervisor = "lxc",
+	.cpu_weight = 100,
 };
 
 const struct field hv_limits_fields[] = { FIELD(
@@ -144,4 +151,32 @@ char *
 hv_vm_dir(const struct hv_node *node, int64_t vm_id)
 {
 	return xasprintf("%s/vms/%lld", node->run_dir, (long long)vm_id);
+}
+
+static const struct hv_ops *const hypervisors[] = { &hv_lxc };
+
+int
+hv_by_name(const char *name, const struct hv_ops **ret, struct err *err)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hypervisors); i++) {
+		if (str_eq(hypervisors[i]->name, name)) {
+			*ret = hypervisors[i];
+			return 0;
+		}
+	}
+	return err_set(
+	    err, ERR_PARAMETER, "hypervisor: there is no '%.16s'", name);
+}
+
+const struct hv_ops *
+hv_of_vm(const struct hv_node *node, int64_t vm_id)
+{
+	_cleanup_(json_decrefp)
+	json_t *record = hv_record_json(node, vm_id);
+	const struct hv_ops *ops = &hv_lxc;
+
+	hv_by_name(json_get_str(record, "hypervisor", ""), &ops, NULL);
+	return ops;
 }

@@ -35,6 +35,7 @@ struct hv_node {
 struct hv_vm {
 	int64_t vm_id;
 	int64_t epoch;
+	const char *hypervisor; /* word of model/states.h */
 	const char *hostname;
 	const char *checksum; /* image commit, checked out */
 	bool is_volatile;     /* "volatile" in JSON */
@@ -95,9 +96,16 @@ struct hv_ops {
 
 extern const struct hv_ops hv_lxc;
 
+/* ERR_PARAMETER if there is none of that name. */
+int hv_by_name(const char *name, const struct hv_ops **ret, struct err *err);
+/* The one that the record of the VM's run names; lxc if there is none: then
+ * only bits of it can be here, which are the same for all. */
+const struct hv_ops *hv_of_vm(const struct hv_node *node, int64_t vm_id);
+
 /* JSON form of the structs, for the way to the operation process. */
 extern const struct field hv_node_fields[];
 extern const struct field hv_vm_fields[];
+extern const struct hv_vm hv_vm_defaults;
 extern const struct field hv_limits_fields[];
 
 /* Forms of every argument; ERR_PARAMETER names the one that is wrong. */
@@ -111,6 +119,8 @@ int hv_node_check(const struct hv_node *node, struct err *err);
 /* Adds the phase that ends now; *since becomes now. */
 void hv_phase(struct hv_run *run, const char *name, int64_t *since_us);
 
+/* The record of the VM's run as it was written; NULL: there is none. */
+json_t *hv_record_json(const struct hv_node *node, int64_t vm_id);
 /* <run>/vms/<id>: our own notes on a VM, root only. Heap. */
 char *hv_vm_dir(const struct hv_node *node, int64_t vm_id);
 /* The channel's directory of a running VM as an O_PATH descriptor, found

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +17,6 @@
 #include "base/time.h"
 #include "confine/confine.h"
 #include "hypervisor/lxc_priv.h"
-#include "json/json.h"
 #include "storage/storage.h"
 
 #define GONE_WAIT_MS 5000 /* from the init's end to the monitor's */
@@ -30,34 +28,9 @@ container_putp(struct lxc_container **c)
 		lxc_container_put(*c);
 }
 
-int
-lxc_op_init(struct lxc_op *op, const struct hv_node *node, int64_t vm_id,
-    struct err *err)
-{
-	int r;
-
-	*op = (struct lxc_op){ .node = node, .vm_id = vm_id };
-	if ((r = cgroup_init(&op->cg, node->cgroup, err)) < 0)
-		return r;
-	op->mnt = xasprintf("%s/mnt", node->run_dir);
-	op->vm_dir = hv_vm_dir(node, vm_id);
-	op->lxcpath = xasprintf("%s/lxc", node->run_dir);
-	snprintf(op->name, sizeof(op->name), "%lld", (long long)vm_id);
-	return 0;
-}
-
-void
-lxc_op_done(struct lxc_op *op)
-{
-	cgroup_done(&op->cg);
-	free(op->mnt);
-	free(op->vm_dir);
-	free(op->lxcpath);
-}
-
 static int
 open_container(
-    const struct lxc_op *op, struct lxc_container **ret, struct err *err)
+    const struct hv_op *op, struct lxc_container **ret, struct err *err)
 {
 	struct lxc_container *c;
 	int r;
@@ -74,7 +47,7 @@ open_container(
 /* "lxc 7 2026... ERROR start - ../src/lxc/start.c:f:123 - What happened":
  * the first one is the cause, the rest its echoes. */
 static int
-start_failure(const struct lxc_op *op, struct err *err)
+start_failure(const struct hv_op *op, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/lxc.log", op->vm_dir);
@@ -101,64 +74,7 @@ start_failure(const struct lxc_op *op, struct err *err)
 }
 
 static int
-write_record(const struct lxc_op *op, const struct hv_run *run, struct err *err)
-{
-	_cleanup_(json_decrefp)
-	json_t *record = json_pack("{sI sI si sI ss ss si}", "vm_id",
-	    (json_int_t)op->vm_id, "epoch", (json_int_t)run->epoch, "pid",
-	    (int)run->pid, "start_time", (json_int_t)run->start_time,
-	    "checksum", op->vm->checksum, "address", op->vm->address,
-	    "idmap_slot", op->vm->idmap_slot);
-	_cleanup_(freep)
-	char *path = xasprintf("%s/run.json", op->vm_dir);
-	_cleanup_(freep)
-	char *text = json_text(record);
-
-	return fs_write_file(path, text, strlen(text), 0600, err);
-}
-
-/* The run that the record names, checked against the living process. */
-static int
-read_record(const struct lxc_op *op, struct hv_run *run)
-{
-	_cleanup_(freep)
-	char *path = xasprintf("%s/run.json", op->vm_dir);
-	_cleanup_(freep)
-	char *text = NULL;
-	_cleanup_(json_decrefp)
-	json_t *record = NULL;
-	size_t len;
-
-	if (fs_read_file(path, 64 * 1024, &text, &len, NULL) < 0 ||
-	    json_parse(text, len, &record, NULL) < 0)
-		return -1;
-	run->epoch = json_get_int(record, "epoch", -1);
-	run->pid = (pid_t)json_get_int(record, "pid", 0);
-	run->start_time =
-	    (unsigned long long)json_get_int(record, "start_time", 0);
-	return run->pid > 0 && run->start_time > 0 &&
-		       proc_start_time(run->pid) == run->start_time
-		   ? 0
-		   : -1;
-}
-
-/* pidfd first, then the check that it is still that process. */
-static int
-open_pid(struct hv_run *run)
-{
-	_cleanup_(closep)
-	int fd = (int)syscall(SYS_pidfd_open, run->pid, 0);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	if (fd < 0 || proc_start_time(run->pid) != run->start_time ||
-	    poll(&p, 1, 0) != 0)
-		return -1;
-	run->pidfd = take_fd(&fd);
-	return 0;
-}
-
-static int
-start_container(const struct lxc_op *op, struct lxc_container *c,
+start_container(const struct hv_op *op, struct lxc_container *c,
     struct hv_run *run, struct err *err)
 {
 	c->want_daemonize(c, true);
@@ -167,7 +83,7 @@ start_container(const struct lxc_op *op, struct lxc_container *c,
 		return start_failure(op, err);
 	run->pid = c->init_pid(c);
 	run->start_time = run->pid > 0 ? proc_start_time(run->pid) : 0;
-	if (run->start_time == 0 || open_pid(run) < 0)
+	if (run->start_time == 0 || hv_run_open(run) < 0)
 		return err_set(err, ERR_VM_START,
 		    "its init (the agent qvd-vma) ended at once; see %s/"
 		    "console.log",
@@ -197,7 +113,7 @@ set_sysctl(const char *path, const char *value, struct err *err)
 }
 
 static int
-set_sysctls(const struct lxc_op *op, const struct hv_run *run, struct err *err)
+set_sysctls(const struct hv_op *op, const struct hv_run *run, struct err *err)
 {
 	unsigned base = storage_id_base(op->vm->idmap_slot);
 	char port[CONFINE_PORT_MAX], path[80], range[64];
@@ -224,26 +140,11 @@ set_sysctls(const struct lxc_op *op, const struct hv_run *run, struct err *err)
 	return set_sysctl("/proc/sys/net/ipv4/ping_group_range", range, err);
 }
 
-static int
-check_not_there(const struct lxc_op *op, struct err *err)
-{
-	if (cgroup_populated(&op->cg, CGROUP_CT, op->vm_id) ||
-	    cgroup_populated(&op->cg, CGROUP_MON, op->vm_id))
-		return err_set(err, ERR_CONFLICT,
-		    "VM %lld is already running on this node",
-		    (long long)op->vm_id);
-	if (cgroup_exists(&op->cg, CGROUP_CT, op->vm_id))
-		return err_set(err, ERR_CONFLICT,
-		    "VM %lld has not been cleaned since its last run",
-		    (long long)op->vm_id);
-	return 0;
-}
-
 /* The monitor copies what the desktop writes to its console, outside of the
  * desktop's limits: not more of the CPU than this. Without a cpu controller
  * there is no such limit, as there is none on the desktop. */
 static void
-limit_monitor(const struct lxc_op *op)
+limit_monitor(const struct hv_op *op)
 {
 	const struct cgroup_root *root = cgroup_controller(&op->cg, "cpu");
 
@@ -258,14 +159,14 @@ limit_monitor(const struct lxc_op *op)
 }
 
 static int
-start_op(struct lxc_op *op, struct hv_run *run, struct err *err)
+start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 {
 	_cleanup_(container_putp)
 	struct lxc_container *c = NULL;
 	int64_t since = time_now_us();
 	int r;
 
-	if ((r = check_not_there(op, err)) < 0 ||
+	if ((r = hv_check_not_there(op, err)) < 0 ||
 	    (r = cgroup_enter_op(&op->cg, op->vm_id, err)) < 0 ||
 	    (r = fs_mkdirs(op->vm_dir, 0700, err)) < 0 ||
 	    (r = lxc_mounts_make(op, err)) < 0)
@@ -278,8 +179,8 @@ start_op(struct lxc_op *op, struct hv_run *run, struct err *err)
 	if ((r = start_container(op, c, run, err)) < 0)
 		return r;
 	hv_phase(run, "container", &since);
-	if ((r = lxc_limits_verify(op, err)) < 0 ||
-	    (r = write_record(op, run, err)) < 0 ||
+	if ((r = hv_limits_verify(op, err)) < 0 ||
+	    (r = hv_record_write(op, "lxc", run, err)) < 0 ||
 	    (r = set_sysctls(op, run, err)) < 0)
 		return r;
 	limit_monitor(op);
@@ -292,16 +193,16 @@ lxc_start(const struct hv_node *node, const struct hv_vm *vm,
     struct hv_run *ret, struct err *err)
 {
 	struct hv_run run = { .pidfd = -1, .epoch = vm->epoch };
-	struct lxc_op op;
+	struct hv_op op;
 	int r;
 
 	if ((r = hv_node_check(node, err)) < 0 ||
 	    (r = hv_vm_check(vm, err)) < 0 ||
-	    (r = lxc_op_init(&op, node, vm->vm_id, err)) < 0)
+	    (r = hv_op_init(&op, node, vm->vm_id, err)) < 0)
 		return r;
 	op.vm = vm;
 	r = start_op(&op, &run, err);
-	lxc_op_done(&op);
+	hv_op_done(&op);
 	if (r < 0) {
 		closep(&run.pidfd);
 		return err_wrap(err, r, "start VM %lld", (long long)vm->vm_id);
@@ -315,17 +216,17 @@ lxc_adopt(const struct hv_node *node, int64_t vm_id, struct hv_run *ret,
     struct err *err)
 {
 	struct hv_run run = { .pidfd = -1 };
-	struct lxc_op op;
+	struct hv_op op;
 	bool alive;
 	int r;
 
-	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
+	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
 	/* The monitor too: without it the container is about to end. */
 	alive = cgroup_populated(&op.cg, CGROUP_CT, vm_id) &&
 		cgroup_populated(&op.cg, CGROUP_MON, vm_id) &&
-		read_record(&op, &run) == 0 && open_pid(&run) == 0;
-	lxc_op_done(&op);
+		hv_record_read(&op, &run) == 0 && hv_run_open(&run) == 0;
+	hv_op_done(&op);
 	if (!alive)
 		return err_set(err, ERR_NOT_FOUND,
 		    "VM %lld isn't running on this node", (long long)vm_id);
@@ -333,32 +234,17 @@ lxc_adopt(const struct hv_node *node, int64_t vm_id, struct hv_run *ret,
 	return 0;
 }
 
-/* True when it ended within the time. */
-static bool
-wait_end(int pidfd, int timeout_ms)
-{
-	int64_t end = time_now_ms() + timeout_ms, left;
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	int n;
-
-	do {
-		left = end - time_now_ms();
-		n = poll(&p, 1, left < 0 ? 0 : (int)left);
-	} while (n < 0 && errno == EINTR);
-	return n != 0;
-}
-
 static int
-stop_op(struct lxc_op *op, int grace_ms, struct err *err)
+stop_op(struct hv_op *op, int grace_ms, struct err *err)
 {
 	struct hv_run run = { .pidfd = -1 };
 
-	if (read_record(op, &run) == 0 && open_pid(&run) == 0) {
+	if (hv_record_read(op, &run) == 0 && hv_run_open(&run) == 0) {
 		/* liblxc's shutdown is this signal, too; lxc.signal.halt is
 		 * known to the monitor only. */
 		if (grace_ms > 0 && syscall(SYS_pidfd_send_signal, run.pidfd,
 					SIGTERM, NULL, 0) == 0)
-			wait_end(run.pidfd, grace_ms);
+			hv_wait_end(run.pidfd, grace_ms);
 		closep(&run.pidfd);
 	}
 	if (cgroup_populated(&op->cg, CGROUP_CT, op->vm_id))
@@ -366,35 +252,21 @@ stop_op(struct lxc_op *op, int grace_ms, struct err *err)
 	/* The monitor takes the link and the cgroups down by itself. */
 	if (cgroup_wait_empty(&op->cg, CGROUP_CT, op->vm_id, GONE_WAIT_MS))
 		cgroup_wait_empty(&op->cg, CGROUP_MON, op->vm_id, GONE_WAIT_MS);
-	return lxc_kill_all(op, err);
+	return hv_kill_all(op, err);
 }
 
 static int
 lxc_stop(
     const struct hv_node *node, int64_t vm_id, int grace_ms, struct err *err)
 {
-	struct lxc_op op;
+	struct hv_op op;
 	int r;
 
-	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
+	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
 	r = stop_op(&op, grace_ms, err);
-	lxc_op_done(&op);
+	hv_op_done(&op);
 	return r < 0 ? err_wrap(err, r, "stop VM %lld", (long long)vm_id) : 0;
-}
-
-static int
-lxc_limits(const struct hv_node *node, int64_t vm_id, struct hv_limits *ret,
-    struct err *err)
-{
-	struct lxc_op op;
-	int r;
-
-	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
-		return r;
-	r = lxc_limits_read(&op, ret, err);
-	lxc_op_done(&op);
-	return r;
 }
 
 const struct hv_ops hv_lxc = {
@@ -402,7 +274,7 @@ const struct hv_ops hv_lxc = {
 	.start = lxc_start,
 	.adopt = lxc_adopt,
 	.stop = lxc_stop,
-	.clean = lxc_clean,
-	.list = lxc_list,
-	.limits = lxc_limits,
+	.clean = hv_clean,
+	.list = hv_list,
+	.limits = hv_limits,
 };

@@ -83,7 +83,7 @@ static const struct item fixed_items[] = {
 };
 
 static int
-set_mounts(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+set_mounts(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	int r;
 
@@ -104,7 +104,7 @@ set_mounts(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 }
 
 static int
-set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+set_network(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	const struct hv_node *node = op->node;
 	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
@@ -131,7 +131,7 @@ set_network(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 }
 
 static int
-set_cgroups(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+set_cgroups(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	_cleanup_(freep)
 	char *mon = cgroup_name(&op->cg, CGROUP_MON, op->vm_id);
@@ -148,7 +148,7 @@ set_cgroups(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 }
 
 static int
-set_logs(const struct lxc_op *op, struct lxc_container *c, struct err *err)
+set_logs(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	int r;
 
@@ -163,9 +163,18 @@ set_logs(const struct lxc_op *op, struct lxc_container *c, struct err *err)
 	    c, err, "lxc.console.logfile", "%s/console.log", op->vm_dir);
 }
 
+static int
+set_limit(const struct hv_limit *limit, void *arg, struct err *err)
+{
+	char key[80];
+
+	snprintf(key, sizeof(key), "lxc.cgroup%s.%s", limit->unified ? "2" : "",
+	    limit->file);
+	return lxc_config_item(arg, err, key, "%s", limit->value);
+}
+
 int
-lxc_config_set(
-    const struct lxc_op *op, struct lxc_container *c, struct err *err)
+lxc_config_set(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	unsigned base = storage_id_base(op->vm->idmap_slot);
 	const char *kinds = "ug";
@@ -185,5 +194,5 @@ lxc_config_set(
 	if ((r = lxc_config_item(
 		 c, err, "lxc.seccomp.profile", "%s/seccomp", op->mnt)) < 0)
 		return r;
-	return lxc_limits_config(op, c, err);
+	return hv_limits_each(op, set_limit, c, err);
 }

@@ -29,7 +29,7 @@
 #define CHANNEL_OPTIONS "size=256k,nr_inodes=128,mode=0755"
 
 static int
-private_namespace(const struct lxc_op *op, struct err *err)
+private_namespace(const struct hv_op *op, struct err *err)
 {
 	int r;
 
@@ -53,7 +53,7 @@ private_namespace(const struct lxc_op *op, struct err *err)
  * those two directories of a fresh sysfs go over the host's.
  */
 static int
-show_own_links(const struct lxc_op *op, struct err *err)
+show_own_links(const struct hv_op *op, struct err *err)
 {
 	static const char *const dirs[] = { "class/net",
 		"devices/virtual/net" };
@@ -83,8 +83,8 @@ show_own_links(const struct lxc_op *op, struct err *err)
 }
 
 static int
-write_file(const struct lxc_op *op, const char *name, const char *text,
-    struct err *err)
+write_file(
+    const struct hv_op *op, const char *name, const char *text, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/%s", op->mnt, name);
@@ -93,7 +93,7 @@ write_file(const struct lxc_op *op, const char *name, const char *text,
 }
 
 static int
-write_resolv_conf(const struct lxc_op *op, struct err *err)
+write_resolv_conf(const struct hv_op *op, struct err *err)
 {
 	char text[512] = "";
 	size_t n = 0;
@@ -110,7 +110,7 @@ write_resolv_conf(const struct lxc_op *op, struct err *err)
 }
 
 static int
-mount_channel(const struct lxc_op *op, uid_t base, struct err *err)
+mount_channel(const struct hv_op *op, uid_t base, struct err *err)
 {
 	_cleanup_(freep)
 	char *dir = xasprintf("%s/chan", op->mnt);
@@ -128,7 +128,7 @@ mount_channel(const struct lxc_op *op, uid_t base, struct err *err)
 
 /* The agent comes from the node, so that it always fits the HKD. */
 static int
-mount_agent(const struct lxc_op *op, struct err *err)
+mount_agent(const struct hv_op *op, struct err *err)
 {
 	_cleanup_(freep)
 	char *program = xasprintf("%s/qvd-vma", op->node->programs_dir);
@@ -150,7 +150,7 @@ mount_agent(const struct lxc_op *op, struct err *err)
 }
 
 static int
-mount_storage(const struct lxc_op *op, uid_t base, struct err *err)
+mount_storage(const struct hv_op *op, uid_t base, struct err *err)
 {
 	_cleanup_(closep)
 	int userns = -1;
@@ -176,7 +176,7 @@ mount_storage(const struct lxc_op *op, uid_t base, struct err *err)
 }
 
 int
-lxc_mounts_make(const struct lxc_op *op, struct err *err)
+lxc_mounts_make(const struct hv_op *op, struct err *err)
 {
 	uid_t base = storage_id_base(op->vm->idmap_slot);
 	int r;

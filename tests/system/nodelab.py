@@ -94,7 +94,7 @@ class Node:
 
     def prepare(self):
         self.programs.mkdir()
-        for name in ("qvd-hkd-lxc", "qvd-hkd-image"):
+        for name in ("qvd-hkd-vm", "qvd-hkd-image"):
             (self.programs / name).symlink_to(binary(f"src/hkd/{name}"))
         shutil.copy(binary("tests/system/drivers/tiny_init"),
                     self.programs / "qvd-vma")

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Limits of a container. liblxc silently ignores keys of a cgroup version
- * that doesn't carry the controller, so each key is chosen by the hierarchy
- * that really has it, and what the kernel then has is read back.
+ * Limits of a VM. Each is chosen by the hierarchy that really has its
+ * controller (liblxc, for one, silently ignores keys of the other version),
+ * and what the kernel then has is read back.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include <lxc/lxccontainer.h>
-
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "hypervisor/lxc_priv.h"
+#include "hypervisor/hv_priv.h"
 
 #define MB         (1024LL * 1024)
 #define PERIOD_US  100000 /* of the CPU quota: the kernel's default */
@@ -72,7 +70,7 @@ wanted(const struct hv_vm *vm, enum limit_id id, bool v2)
 /* Without swap in the kernel, or without its accounting, there is no file;
  * then there must be no swap either. */
 static bool
-swap_is_counted(const struct lxc_op *op)
+swap_is_counted(const struct hv_op *op)
 {
 	const struct cgroup_root *root = cgroup_controller(&op->cg, "memory");
 	_cleanup_(freep)
@@ -99,14 +97,26 @@ node_has_swap(void)
 }
 
 static bool
-applies(const struct lxc_op *op, enum limit_id id, int64_t value)
+applies(const struct hv_op *op, enum limit_id id, int64_t value)
 {
 	return value >= 0 && (id != LIMIT_SWAP || swap_is_counted(op));
 }
 
+static int
+no_controller(const struct hv_op *op, const struct limit *l, struct err *err)
+{
+	if (op->node->limits_optional)
+		return 0;
+	return err_set(err, ERR_CONFIG,
+	    "the kernel has no cgroup controller '%s', so a desktop's %s can't "
+	    "be limited; boot with it, or set limits_optional = yes in [node] "
+	    "of node.conf",
+	    l->controller, l->what);
+}
+
 int
-lxc_limits_config(
-    const struct lxc_op *op, struct lxc_container *c, struct err *err)
+hv_limits_each(
+    const struct hv_op *op, hv_limit_cb set, void *arg, struct err *err)
 {
 	int i, r;
 
@@ -114,31 +124,27 @@ lxc_limits_config(
 		const struct limit *l = &limits[i];
 		const struct cgroup_root *root =
 		    cgroup_controller(&op->cg, l->controller);
+		struct hv_limit limit;
 		int64_t value;
-		char key[80];
 
 		if (root == NULL) {
-			if (op->node->limits_optional)
-				continue;
-			return err_set(err, ERR_CONFIG,
-			    "the kernel has no cgroup controller '%s', so a "
-			    "desktop's %s can't be limited; boot with it, or "
-			    "set limits_optional = yes in [node] of "
-			    "node.conf",
-			    l->controller, l->what);
+			if ((r = no_controller(op, l, err)) < 0)
+				return r;
+			continue;
 		}
 		value = wanted(op->vm, (enum limit_id)i, root->unified);
 		if (!applies(op, (enum limit_id)i, value))
 			continue;
-		snprintf(key, sizeof(key), "lxc.cgroup%s.%s",
-		    root->unified ? "2" : "", root->unified ? l->v2 : l->v1);
+		limit.controller = l->controller;
+		limit.file = root->unified ? l->v2 : l->v1;
+		limit.unified = root->unified;
 		if (i == LIMIT_QUOTA && root->unified)
-			r = lxc_config_item(c, err, key, "%lld %d",
+			snprintf(limit.value, sizeof(limit.value), "%lld %d",
 			    (long long)value, PERIOD_US);
 		else
-			r = lxc_config_item(
-			    c, err, key, "%lld", (long long)value);
-		if (r < 0)
+			snprintf(limit.value, sizeof(limit.value), "%lld",
+			    (long long)value);
+		if ((r = set(&limit, arg, err)) < 0)
 			return r;
 	}
 	return 0;
@@ -146,8 +152,7 @@ lxc_limits_config(
 
 /* False: nobody controls it, or no such file. */
 static bool
-read_limit(
-    const struct lxc_op *op, enum limit_id id, int64_t *ret, bool *ret_v2)
+read_limit(const struct hv_op *op, enum limit_id id, int64_t *ret, bool *ret_v2)
 {
 	const struct limit *l = &limits[id];
 	const struct cgroup_root *root =
@@ -167,7 +172,7 @@ read_limit(
 }
 
 static int64_t
-read_or_none(const struct lxc_op *op, enum limit_id id, bool *ret_v2)
+read_or_none(const struct hv_op *op, enum limit_id id, bool *ret_v2)
 {
 	int64_t v;
 
@@ -175,7 +180,7 @@ read_or_none(const struct lxc_op *op, enum limit_id id, bool *ret_v2)
 }
 
 int
-lxc_limits_read(const struct lxc_op *op, struct hv_limits *ret, struct err *err)
+hv_limits_read(const struct hv_op *op, struct hv_limits *ret, struct err *err)
 {
 	bool v2 = false;
 	int64_t v;
@@ -200,7 +205,7 @@ lxc_limits_read(const struct lxc_op *op, struct hv_limits *ret, struct err *err)
 }
 
 int
-lxc_limits_verify(const struct lxc_op *op, struct err *err)
+hv_limits_verify(const struct hv_op *op, struct err *err)
 {
 	int i;
 
@@ -212,7 +217,7 @@ lxc_limits_verify(const struct lxc_op *op, struct err *err)
 		bool v2;
 
 		if (root == NULL)
-			continue; /* lxc_limits_config() has decided */
+			continue; /* hv_limits_each() has decided */
 		want = wanted(op->vm, id, root->unified);
 		if (id == LIMIT_SWAP && !swap_is_counted(op)) {
 			if (!node_has_swap())

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What a container can leave on a node: processes, cgroups in every
+ * What a VM can leave on a node: processes, cgroups in every
  * hierarchy, its link, our notes, and liblxc's lock file. (Its mounts are
  * gone with its mount namespace.) Everything is found by the VM's id below
  * our own names; nothing else is looked at.
@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "confine/confine.h"
-#include "hypervisor/lxc_priv.h"
+#include "hypervisor/hv_priv.h"
 #include "storage/storage.h"
 
 #define KILL_WAIT_MS   5000
@@ -28,13 +28,13 @@
 static const enum cgroup_part parts[] = { CGROUP_OP, CGROUP_CT, CGROUP_MON };
 
 struct parked {
-	const struct lxc_op *op;
+	const struct hv_op *op;
 	bool stuck;
 };
 
 /* A monitor has its container's name as its title. */
 static bool
-is_our_monitor(const struct lxc_op *op, pid_t pid)
+is_our_monitor(const struct hv_op *op, pid_t pid)
 {
 	_cleanup_(freep)
 	char *want = xasprintf("[lxc monitor] %s %s", op->lxcpath, op->name);
@@ -67,7 +67,7 @@ end_parked(pid_t pid, void *arg)
 /* A monitor that ends leaves its group some moments before it gives up the
  * name of its control socket; a start in between would fail. */
 static int
-wait_parked(const struct lxc_op *op, struct err *err)
+wait_parked(const struct hv_op *op, struct err *err)
 {
 	struct parked parked = { .op = op };
 
@@ -79,7 +79,7 @@ wait_parked(const struct lxc_op *op, struct err *err)
 }
 
 int
-lxc_kill_all(const struct lxc_op *op, struct err *err)
+hv_kill_all(const struct hv_op *op, struct err *err)
 {
 	size_t i;
 	int r;
@@ -112,7 +112,7 @@ note(json_t *removed, bool did, const char *what)
 }
 
 static int
-remove_groups(const struct lxc_op *op, json_t *removed, struct err *err)
+remove_groups(const struct hv_op *op, json_t *removed, struct err *err)
 {
 	bool did, any = false;
 	size_t i;
@@ -131,7 +131,7 @@ remove_groups(const struct lxc_op *op, json_t *removed, struct err *err)
 
 /* liblxc's own lock, one per container name, which it never removes. */
 static void
-remove_lock(const struct lxc_op *op)
+remove_lock(const struct hv_op *op)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("/run/lxc/lock/%s/.%s", op->lxcpath, op->name);
@@ -143,19 +143,19 @@ remove_lock(const struct lxc_op *op)
 }
 
 int
-lxc_clean(
+hv_clean(
     const struct hv_node *node, int64_t vm_id, json_t *removed, struct err *err)
 {
-	struct lxc_op op;
+	struct hv_op op;
 	bool did, alive;
 	int r, s;
 
-	if ((r = lxc_op_init(&op, node, vm_id, err)) < 0)
+	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
 	alive = cgroup_populated(&op.cg, CGROUP_CT, vm_id) ||
 		cgroup_populated(&op.cg, CGROUP_MON, vm_id) ||
 		cgroup_populated(&op.cg, CGROUP_OP, vm_id);
-	if ((r = lxc_kill_all(&op, err)) < 0)
+	if ((r = hv_kill_all(&op, err)) < 0)
 		goto out;
 	note(removed, alive, "processes");
 	/* Each step is tried although another failed; the first error tells
@@ -175,7 +175,7 @@ lxc_clean(
 	if (r == 0)
 		remove_lock(&op);
 out:
-	lxc_op_done(&op);
+	hv_op_done(&op);
 	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id) : 0;
 }
 
@@ -215,7 +215,7 @@ list_dirs(const struct hv_node *node, struct found *found, struct err *err)
 }
 
 int
-lxc_list(const struct hv_node *node, json_t *ids, struct err *err)
+hv_list(const struct hv_node *node, json_t *ids, struct err *err)
 {
 	struct found found = { .ids = ids };
 	struct cgroup cg;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * qvd-hkd-lxc: one operation on one container, then it ends. Single-threaded
- * by design: liblxc's monitors inherit what other threads have open. Started
- * by the helper with the request on descriptor 0.
+ * qvd-hkd-vm: one operation on one VM, then it ends. Single-threaded by
+ * design: liblxc's monitors inherit what other threads have open. Started by
+ * the helper with the request on descriptor 0. A start says which hypervisor
+ * runs the VM; all that comes later finds it in the record of the run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,8 @@
 #include "json/json.h"
 
 struct request {
-	const struct hv_ops *ops;
+	const struct hv_ops
+	    *ops; /* of a VM that has run; a start finds its own */
 	struct hv_node node;
 	const json_t *args;
 	int64_t vm_id;
@@ -44,13 +46,15 @@ run_to_json(const struct hv_run *run)
 static int
 do_start(const struct request *q, struct err *err)
 {
-	struct hv_vm vm = { .cpu_weight = 100 };
+	struct hv_vm vm = hv_vm_defaults;
+	const struct hv_ops *ops;
 	struct hv_run run;
 	int r, status;
 
 	if ((r = json_decode(q->args, hv_vm_fields, &vm, q->arena, NULL, err)) <
 		0 ||
-	    (r = q->ops->start(&q->node, &vm, &run, err)) < 0)
+	    (r = hv_by_name(vm.hypervisor, &ops, err)) < 0 ||
+	    (r = ops->start(&q->node, &vm, &run, err)) < 0)
 		return r;
 	status = op_send_result(run_to_json(&run), run.pidfd);
 	close(run.pidfd);
@@ -162,6 +166,7 @@ perform(struct request *q, const json_t *request, struct err *err)
 		return r;
 	if (!str_eq(name, "list") && !hv_is_vm_id(q->vm_id))
 		return err_set(err, ERR_PARAMETER, "vm_id: not an id");
+	q->ops = hv_of_vm(&q->node, q->vm_id);
 	for (i = 0; i < ARRAY_SIZE(operations); i++)
 		if (str_eq(name, operations[i].name))
 			return operations[i].fn(q, err);
@@ -171,15 +176,15 @@ perform(struct request *q, const json_t *request, struct err *err)
 int
 main(void)
 {
-	struct request q = { .ops = &hv_lxc };
+	struct request q = { 0 };
 	struct err err = { 0 };
 	json_t *request;
 	int r;
 
-	log_init("hkd/lxc");
+	log_init("hkd/vm");
 	umask(022);
 	if ((request = op_recv(&err)) == NULL) {
-		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-lxc");
+		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-vm");
 		return err_exit_code(err.code);
 	}
 	q.arena = arena_new(1 << 20);
