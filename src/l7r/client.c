@@ -144,21 +144,28 @@ ping_run(struct client *c)
 	client_text(c, 200, ALIVE);
 }
 
+/* The member of the broker's answer is ours. */
 static void
-on_list(const json_t *answer, int fd, const struct err *err, void *arg)
+respond_member(struct client *c, const char *member, const json_t *answer,
+    const struct err *err)
 {
-	struct client *c = arg;
 	struct failure f;
 
-	closep(&fd);
 	c->ask = NULL;
 	if (answer_failed(answer, err, &f)) {
 		client_fail(c, &f);
 		return;
 	}
 	http_respond_json(
-	    c->conn, 200, json_incref(json_object_get(answer, "list")));
+	    c->conn, 200, json_incref(json_object_get(answer, member)));
 	client_done(c);
+}
+
+static void
+on_list(const json_t *answer, int fd, const struct err *err, void *arg)
+{
+	closep(&fd);
+	respond_member(arg, "list", answer, err);
 }
 
 static void
@@ -173,18 +180,8 @@ list_run(struct client *c)
 static void
 on_object(const json_t *answer, int fd, const struct err *err, void *arg)
 {
-	struct client *c = arg;
-	struct failure f;
-
 	closep(&fd);
-	c->ask = NULL;
-	if (answer_failed(answer, err, &f)) {
-		client_fail(c, &f);
-		return;
-	}
-	http_respond_json(
-	    c->conn, 200, json_incref(json_object_get(answer, "object")));
-	client_done(c);
+	respond_member(arg, "object", answer, err);
 }
 
 static void
