@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -126,6 +127,14 @@ class Request:
         self.sock.close()
 
 
+def started(pid):
+    """Clock ticks since boot; of a process that has ended, the latest."""
+    with contextlib.suppress(OSError):
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[19])
+    return sys.maxsize
+
+
 class Box:
     """with Box("demo") as box: ..."""
 
@@ -233,8 +242,10 @@ chmod {mode:o} "$R/{name_}"
         return found
 
     def pid_of(self, start):
-        return next((pid for pid, line in self.processes().items()
-                     if line.startswith(start)), None)
+        """The oldest of that command line: a child that it forked has the
+        same, and may have a smaller pid."""
+        return min((pid for pid, line in self.processes().items()
+                    if line.startswith(start)), key=started, default=None)
 
     def kill(self, start, signum=signal.SIGKILL):
         os.kill(self.pid_of(start), signum)
