@@ -17,6 +17,8 @@ static const char *const type_words[] = {
 	[CONFIG_DURATION] = "time",
 	[CONFIG_NET] = "address/prefix",
 	[CONFIG_ADDRESS] = "address",
+	[CONFIG_NET6] = "address/prefix",
+	[CONFIG_EGRESS] = "egress policy",
 };
 
 static const struct db_stmt list_stmt = { "config_list",

@@ -13,6 +13,8 @@ static const struct field tenant_view[] = {
 	VIEW("users", I64),
 	VIEW("vms", I64),
 	VIEW("idmap_slot", I32),
+	VIEW("egress", STR),
+	VIEW("egress_kbit", I32),
 	VIEW("created_at", TIME),
 	FIELD_END,
 };
@@ -29,19 +31,24 @@ static const struct db_stmt tenant_list = { "tenant_list",
 	5 };
 
 static const char *const tenant_add[] = { "name", "description", "blocked",
-	NULL };
+	"egress", "egress_kbit", NULL };
 /* The lowest range of host user ids that no tenant has. */
 static const struct db_stmt tenant_insert = { "tenant_insert",
-	"INSERT INTO tenants (name, description, blocked, idmap_slot) "
+	"INSERT INTO tenants (name, description, blocked, egress, "
+	"egress_kbit, idmap_slot) "
 	"VALUES ($1, nullif($2, ''), coalesce($3::bool, false), "
+	"nullif($4, ''), nullif($5::int, -1), "
 	"(SELECT min(s) FROM generate_series(0, 999) s WHERE NOT EXISTS "
 	"(SELECT FROM tenants t WHERE t.idmap_slot = s))) RETURNING id",
-	3 };
+	5 };
 static const struct db_stmt tenant_update = { "tenant_update",
 	"UPDATE tenants SET name = coalesce($2, name), "
 	"description = nullif(coalesce($3, description), ''), "
-	"blocked = coalesce($4::bool, blocked) WHERE id = $1 RETURNING id",
-	4 };
+	"blocked = coalesce($4::bool, blocked), "
+	"egress = nullif(coalesce($5, egress), ''), "
+	"egress_kbit = nullif(coalesce($6::int, egress_kbit), -1) "
+	"WHERE id = $1 RETURNING id",
+	6 };
 static const struct db_stmt tenant_in_use = { "tenant_in_use",
 	"SELECT 'user ' || login AS what FROM users WHERE tenant_id = $1 "
 	"UNION ALL "

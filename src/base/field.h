@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/enum.h"
+#include "base/err.h"
 
 enum field_type {
 	FIELD_TYPE_BOOL, /* bool */
@@ -45,6 +46,8 @@ struct field {
 	int64_t min, max;
 	const struct enum_words *words;
 	const char *doc; /* a sentence for the manual */
+	/* Text that has a grammar of its own; NULL: it has none. */
+	int (*check)(const char *text, struct err *err);
 };
 
 #define FIELD(type_, member, kind, ...)                        \

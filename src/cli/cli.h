@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/arena.h"
@@ -64,6 +65,18 @@ struct arg {
 #define ARG_END              \
 	{                    \
 		.name = NULL \
+	}
+
+/* Arguments of OSFs and tenants: what their desktops may reach. */
+#define EGRESS_ARGS                                                       \
+	{ "--egress", ARG_TEXT, 0, "egress", .meta = "POLICY",            \
+		.doc = "what its VMs may reach outside of their node; "   \
+		       "empty: nothing of its own" },                     \
+	{                                                                 \
+		"--egress-rate", ARG_NUMBER, 0, "egress_kbit",            \
+		    .meta = "KBIT", .min = -1, .max = INT32_MAX,          \
+		    .doc = "the most that a VM may send a second; 0: no " \
+			   "limit, -1: nothing of its own"                \
 	}
 
 struct noun;

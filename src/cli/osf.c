@@ -47,10 +47,10 @@ static const struct column columns[] = {
 		    .doc = "its share when CPU is short (default 100)" },      \
 	    { "--pids", ARG_NUMBER, 0, "pids_max", .min = 16, .max = 1000000,  \
 		    .doc = "the most processes of a VM (default 2048)" },      \
-	{                                                                      \
-		"--home", ARG_MB, 0, "home_mb",                                \
-		    .doc = "the most in a VM's home; 0, the default: no limit" \
-	}
+	    { "--home", ARG_MB, 0, "home_mb",                                  \
+		    .doc =                                                     \
+			"the most in a VM's home; 0, the default: no limit" }, \
+	    EGRESS_ARGS
 
 static const struct arg list_args[] = {
 	{ "--tenant", ARG_TENANT, 0, "tenant_id", .doc = "only its OSFs" },
@@ -117,7 +117,8 @@ static const struct command commands[] = {
 	{ "show", run_show, one_args, .summary = "Shows OSFs" },
 	{ "add", run_osf_add, add_args, .summary = "Adds an OSF" },
 	{ "set", run_set, set_args, "Changes an OSF",
-	    "VMs get new limits when they start the next time." },
+	    "VMs get new limits when they start the next time; a new egress "
+	    "policy holds for those that run, too." },
 	{ "del", run_del, one_args, "Deletes OSFs",
 	    "An OSF that still has images or VMs is not deleted." },
 	{ .verb = NULL },

@@ -23,6 +23,7 @@ static const struct arg add_args[] = {
 	{ "NAME", ARG_NAME, ARG_REQUIRED, "name", .doc = "its name" },
 	{ "--description", ARG_TEXT, 0, "description",
 	    .doc = "what it is for" },
+	EGRESS_ARGS,
 	ARG_END,
 };
 
@@ -32,6 +33,7 @@ static const struct arg set_args[] = {
 	{ "--name", ARG_NAME, 0, "name", .doc = "its new name" },
 	{ "--description", ARG_TEXT, 0, "description",
 	    .doc = "what it is for" },
+	EGRESS_ARGS,
 	ARG_END,
 };
 
@@ -39,7 +41,8 @@ static const struct command commands[] = {
 	{ "list", run_list, NULL, .summary = "Lists the tenants" },
 	{ "show", run_show, one_args, .summary = "Shows tenants" },
 	{ "add", run_add, add_args, .summary = "Adds a tenant" },
-	{ "set", run_set, set_args, .summary = "Changes a tenant" },
+	{ "set", run_set, set_args, "Changes a tenant",
+	    "A new egress policy holds for VMs that run, too." },
 	{ "del", run_del, one_args, "Deletes tenants",
 	    "A tenant that still has users or OSFs is not deleted." },
 	{ "block", run_block, one_args,

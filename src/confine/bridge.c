@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_addr.h>
 #include <net/if.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
@@ -117,20 +118,21 @@ raise_link(struct nl_sock *sock, const char *name, struct err *err)
 }
 
 static int
-add_address(
-    struct nl_sock *sock, const struct confine_net *net, struct err *err)
+add_address(struct nl_sock *sock, const struct confine_net *net, int family,
+    const char *text, struct err *err)
 {
 	_cleanup_(addr_putp)
 	struct rtnl_addr *addr = rtnl_addr_alloc();
 	_cleanup_(nl_addr_putp)
 	struct nl_addr *local = NULL;
-	char text[32];
 	int r;
 
-	snprintf(text, sizeof(text), "%s/%d", net->gateway, net->prefix);
-	if ((r = nl_addr_parse(text, AF_INET, &local)) < 0)
+	if ((r = nl_addr_parse(text, family, &local)) < 0)
 		return nl_err(err, r, "read address", text);
 	rtnl_addr_set_ifindex(addr, (int)if_nametoindex(net->bridge));
+	/* Nobody else can have it: no desktop could say so. */
+	if (family == AF_INET6)
+		rtnl_addr_set_flags(addr, IFA_F_NODAD);
 	if ((r = rtnl_addr_set_local(addr, local)) < 0)
 		return nl_err(err, r, "set address", text);
 	r = rtnl_addr_add(sock, addr, 0);
@@ -139,23 +141,69 @@ add_address(
 	return 0;
 }
 
-/* Writes /proc/sys/<name>; a missing file is fine: then the kernel doesn't
- * have what it would turn off. */
 static int
-set_sysctl(const char *name, const char *value, struct err *err)
+add_addresses(
+    struct nl_sock *sock, const struct confine_net *net, struct err *err)
+{
+	char text[CONFINE_ADDR6_MAX + 4], gw6[CONFINE_ADDR6_MAX];
+	int r;
+
+	snprintf(text, sizeof(text), "%s/%d", net->gateway, net->prefix);
+	if ((r = add_address(sock, net, AF_INET, text, err)) < 0 || !net->ipv6)
+		return r;
+	snprintf(text, sizeof(text), "%s/%d",
+	    ipv6_format(gw6, net->net6.address), net->net6.prefix);
+	return add_address(sock, net, AF_INET6, text, err);
+}
+
+/* A missing file is fine: then the kernel doesn't have what it would turn
+ * off. */
+static int
+set_file(const char *path, const char *value, struct err *err)
 {
 	_cleanup_(closep)
-	int fd = -1;
-	char path[160];
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
-	snprintf(path, sizeof(path), "/proc/sys/%s", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 || write(fd, value, strlen(value)) < 0)
 		return err_errno(
 		    err, ERR_SYSTEM, errno, "set %s to %s", path, value);
 	return 0;
+}
+
+/* Writes /proc/sys/<name>. */
+static int
+set_sysctl(const char *name, const char *value, struct err *err)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	return set_file(path, value, err);
+}
+
+/* The bridge believes nobody about IPv6, and has only what it is given. */
+static int
+set_ipv6(const struct confine_net *net, struct err *err)
+{
+	static const char *const names[] = { "accept_ra", "autoconf",
+		"accept_redirects" };
+	char name[128];
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(name, sizeof(name), "net/ipv6/conf/%s/%s", net->bridge,
+		    names[i]);
+		if ((r = set_sysctl(name, "0", err)) < 0)
+			return r;
+	}
+	snprintf(
+	    name, sizeof(name), "net/ipv6/conf/%s/disable_ipv6", net->bridge);
+	if ((r = set_sysctl(name, net->ipv6 ? "0" : "1", err)) < 0)
+		return r;
+	return net->ipv6 ? set_sysctl("net/ipv6/conf/all/forwarding", "1", err)
+			 : 0;
 }
 
 static int
@@ -169,16 +217,13 @@ set_sysctls(const struct confine_net *net, struct err *err)
 		"net/bridge/bridge-nf-call-ip6tables",
 		"net/bridge/bridge-nf-call-arptables",
 	};
-	char name[128];
 	size_t i;
 	int r;
 
 	for (i = 0; i < ARRAY_SIZE(bridged); i++)
 		if ((r = set_sysctl(bridged[i], "0", err)) < 0)
 			return r;
-	snprintf(
-	    name, sizeof(name), "net/ipv6/conf/%s/disable_ipv6", net->bridge);
-	if ((r = set_sysctl(name, "1", err)) < 0)
+	if ((r = set_ipv6(net, err)) < 0)
 		return r;
 	return set_sysctl("net/ipv4/ip_forward", "1", err);
 }
@@ -195,7 +240,7 @@ bridge_setup(const struct confine_net *net, struct err *err)
 	    (r = set_sysctls(net, err)) < 0 ||
 	    (r = raise_link(sock, net->bridge, err)) < 0)
 		return r;
-	return add_address(sock, net, err);
+	return add_addresses(sock, net, err);
 }
 
 bool
@@ -205,6 +250,21 @@ confine_port_exists(int64_t vm_id)
 
 	confine_port(vm_id, port);
 	return if_nametoindex(port) != 0;
+}
+
+int
+confine_port_prepare(int64_t vm_id, struct err *err)
+{
+	char port[CONFINE_PORT_MAX], path[96];
+	int r;
+
+	confine_port(vm_id, port);
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+	    port);
+	if ((r = set_file(path, "1", err)) < 0)
+		return r;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/brport/isolated", port);
+	return set_file(path, "1", err);
 }
 
 int

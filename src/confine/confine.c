@@ -15,13 +15,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "confine/bridge.h"
+#include "confine/elements.h"
 #include "confine/ruleset.h"
 #include "json/json.h"
-
-struct port {
-	int64_t vm_id;
-	char address[CONFINE_ADDR_MAX];
-};
 
 struct confine {
 	struct nft_ctx *nft;
@@ -83,57 +79,75 @@ run(struct confine *c, const char *text, const char *what, struct err *err)
 	    (int)strcspn(why, "\n"), why);
 }
 
+/* Takes port. */
 static void
-remember(struct confine *c, int64_t vm_id, const char *address)
+remember(struct confine *c, struct port *port)
 {
-	struct port *p = new0(struct port);
-
-	p->vm_id = vm_id;
-	str_copy(p->address, sizeof(p->address), address);
-	free(map_set(&c->ports, (uint64_t)vm_id, p));
+	free(map_set(&c->ports, (uint64_t)port->vm_id, port));
 }
 
-/* One {"concat": ["qvd7", "54:52:00:...", "10.88.0.7"]}. */
+/* One {"concat": ["qvd7", "54:52:00:...", "10.88.0.7"]}: the port's entry
+ * gets the address, link-local ones go without saying. */
 static void
-load_element(struct confine *c, const json_t *elem)
+load_element(struct confine *c, const json_t *elem, bool v6)
 {
 	const json_t *concat = json_object_get(elem, "concat");
-	const char *port = json_string_value(json_array_get(concat, 0));
+	const char *name = json_string_value(json_array_get(concat, 0));
 	const char *address = json_string_value(json_array_get(concat, 2));
+	struct port *port;
 	int64_t id;
 
-	if (port != NULL && address != NULL && str_starts(port, "qvd") &&
-	    str_to_i64(port + 3, 1, CONFINE_ID_MAX, &id))
-		remember(c, id, address);
+	if (name == NULL || address == NULL || !str_starts(name, "qvd") ||
+	    !str_to_i64(name + 3, 1, CONFINE_ID_MAX, &id) ||
+	    str_starts(address, "fe80:"))
+		return;
+	port = map_get(&c->ports, (uint64_t)id);
+	if (port == NULL) {
+		port = new0(struct port);
+		port->vm_id = id;
+		remember(c, port);
+	}
+	if (v6)
+		str_copy(port->address6, sizeof(port->address6), address);
+	else
+		str_copy(port->address, sizeof(port->address), address);
+}
+
+static int
+load_set(struct confine *c, const char *command, bool v6, struct err *err)
+{
+	const json_t *list, *set;
+	json_t *root = NULL;
+	size_t i, j;
+	int r;
+
+	nft_ctx_output_set_flags(c->nft, NFT_CTX_OUTPUT_JSON);
+	r = run(c, command, "read elements", err);
+	nft_ctx_output_set_flags(c->nft, 0);
+	if (r < 0)
+		return r;
+	root = json_loads(nft_ctx_get_output_buffer(c->nft), 0, NULL);
+	list = json_object_get(root, "nftables");
+	for (i = 0; i < json_array_size(list); i++) {
+		set = json_object_get(
+		    json_object_get(json_array_get(list, i), "set"), "elem");
+		for (j = 0; j < json_array_size(set); j++)
+			load_element(c, json_array_get(set, j), v6);
+	}
+	json_decref(root);
+	return 0;
 }
 
 /* What a helper before us has put into the sets. */
 static int
 load_ports(struct confine *c, struct err *err)
 {
-	const json_t *list, *set;
-	json_t *root = NULL;
-	const char *out;
-	size_t i, j;
 	int r;
 
 	forget_ports(c);
-	nft_ctx_output_set_flags(c->nft, NFT_CTX_OUTPUT_JSON);
-	r = run(c, "list set bridge qvd macip", "read elements", err);
-	nft_ctx_output_set_flags(c->nft, 0);
-	if (r < 0)
+	if ((r = load_set(c, "list set bridge qvd macip", false, err)) < 0)
 		return r;
-	out = nft_ctx_get_output_buffer(c->nft);
-	root = json_loads(out, 0, NULL);
-	list = json_object_get(root, "nftables");
-	for (i = 0; i < json_array_size(list); i++) {
-		set = json_object_get(
-		    json_object_get(json_array_get(list, i), "set"), "elem");
-		for (j = 0; j < json_array_size(set); j++)
-			load_element(c, json_array_get(set, j));
-	}
-	json_decref(root);
-	return 0;
+	return load_set(c, "list set bridge qvd macip6", true, err);
 }
 
 int
@@ -150,27 +164,6 @@ confine_setup(struct confine *c, const struct confine_net *net, struct err *err)
 	c->net = *net;
 	c->ready = true;
 	return 0;
-}
-
-/* `add` before `delete`: deleting what isn't there would fail the whole
- * transaction, adding what is there doesn't. */
-static void
-format_delete(struct buf *buf, const struct port *p)
-{
-	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
-	int i;
-
-	confine_port(p->vm_id, port);
-	confine_mac(p->address, mac);
-	for (i = 0; i < 2; i++) {
-		const char *verb = i == 0 ? "add" : "delete";
-
-		buf_printf(buf, "%s element bridge qvd mac { \"%s\" . %s }\n",
-		    verb, port, mac);
-		buf_printf(buf,
-		    "%s element bridge qvd macip { \"%s\" . %s . %s }\n", verb,
-		    port, mac, p->address);
-	}
 }
 
 static int
@@ -200,34 +193,37 @@ check_free(const struct confine *c, int64_t vm_id, const char *address,
 }
 
 int
-confine_add(
-    struct confine *c, int64_t vm_id, const char *address, struct err *err)
+confine_add(struct confine *c, const struct confine_vm *vm, struct err *err)
 {
-	const struct port *old = map_get(&c->ports, (uint64_t)vm_id);
-	char port[CONFINE_PORT_MAX], mac[CONFINE_MAC_MAX];
+	const struct port *old = map_get(&c->ports, (uint64_t)vm->vm_id);
+	struct port *port;
+	struct egress egress;
 	struct buf buf;
 	int r;
 
 	if (!c->ready)
 		return err_set(err, ERR_CONFLICT,
 		    "the node's network is not set up yet (node.setup)");
-	if (!confine_net_has(&c->net, address))
+	if (!confine_net_has(&c->net, vm->address))
 		return err_set(err, ERR_PARAMETER,
 		    "address '%.32s' is not in the desktops' network %s/%d",
-		    address, c->net.gateway, c->net.prefix);
-	if ((r = check_free(c, vm_id, address, err)) < 0)
+		    vm->address, c->net.gateway, c->net.prefix);
+	if ((r = check_free(c, vm->vm_id, vm->address, err)) < 0 ||
+	    (r = egress_parse(vm->egress, &egress, err)) < 0)
 		return r;
-	confine_port(vm_id, port);
-	confine_mac(address, mac);
-	buf_init(&buf, 4096);
-	if (old != NULL && !str_eq(old->address, address))
-		format_delete(&buf, old);
-	buf_printf(
-	    &buf, "add element bridge qvd mac { \"%s\" . %s }\n", port, mac);
-	buf_printf(&buf, "add element bridge qvd macip { \"%s\" . %s . %s }\n",
-	    port, mac, address);
+	port = new0(struct port);
+	port->vm_id = vm->vm_id;
+	str_copy(port->address, sizeof(port->address), vm->address);
+	if (c->net.ipv6)
+		confine_address6(&c->net.net6, vm->address, port->address6);
+	buf_init(&buf, 256 * 1024);
+	if (old != NULL)
+		elements_delete(&buf, old, false);
+	elements_add(&buf, port, &egress, vm->rate_kbit);
 	if ((r = run_buf(c, &buf, "add a desktop", err)) == 0)
-		remember(c, vm_id, address);
+		remember(c, port);
+	else
+		free(port);
 	return r;
 }
 
@@ -249,8 +245,8 @@ confine_del(
 		*ret_removed = p != NULL;
 	if (p == NULL)
 		return 0;
-	buf_init(&buf, 4096);
-	format_delete(&buf, p);
+	buf_init(&buf, 16 * 1024);
+	elements_delete(&buf, p, true);
 	if ((r = run_buf(c, &buf, "remove a desktop", err)) == 0)
 		free(map_del(&c->ports, (uint64_t)vm_id));
 	return r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Confinement of the desktops' network: one bridge per node, one static
- * nftables ruleset, and per VM only set elements. A port named qvd<id> passes
- * nothing until its elements are there, so a VM's elements are added before
+ * nftables ruleset, and per VM only set elements and a chain of its egress
+ * policy. A port named qvd<id>, veth or tap, passes nothing until its
+ * elements are there, so a VM's elements are added before
  * its port exists and removed after the port is gone: there is no moment in
  * which a desktop could send as somebody else. Everything happens in the
  * network namespace that the caller is in; a struct confine stays with the
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "model/range.h"
 
 #define CONFINE_ID_MAX   999999999999 /* "qvd" + 12 digits = IFNAMSIZ */
 #define CONFINE_PORT_MAX 16
@@ -27,14 +29,26 @@ struct confine_net {
 	char bridge[CONFINE_PORT_MAX];
 	char gateway[CONFINE_ADDR_MAX]; /* the bridge's own address */
 	int prefix;                     /* 8..30 */
+	bool ipv6;                      /* desktops have it: */
+	struct ipv6_net net6;           /* the bridge's own address */
 	bool nat;
+	int packets; /* a second from one port; 0: no limit */
 	char dns[CONFINE_DNS_MAX][CONFINE_ADDR_MAX];
 	int n_dns;
 };
 
-/* "10.88.0.1/16" and "10.88.0.1, 9.9.9.9" (may be ""), checked. */
-int confine_net_parse(const char *bridge, const char *gateway, const char *dns,
-    bool nat, struct confine_net *ret, struct err *err);
+/* The same as text: "10.88.0.1/16", "fd00:88::1/64" or "", and
+ * "10.88.0.1, 9.9.9.9" or "". */
+struct confine_conf {
+	const char *bridge;
+	const char *gateway;
+	const char *gateway6;
+	const char *dns;
+	bool nat;
+	int32_t packets;
+};
+int confine_net_parse(
+    const struct confine_conf *conf, struct confine_net *ret, struct err *err);
 /* True if address is a host's address in the net and not the gateway's. */
 bool confine_net_has(const struct confine_net *net, const char *address);
 
@@ -43,8 +57,23 @@ bool confine_net_has(const struct confine_net *net, const char *address);
 void confine_port(int64_t vm_id, char ret[static CONFINE_PORT_MAX]);
 void confine_mac(const char *address, char ret[static CONFINE_MAC_MAX]);
 
+/* Its IPv6 address, and the link-local one that goes with its MAC. */
+#define CONFINE_ADDR6_MAX IPV6_TEXT_MAX
+void confine_address6(const struct ipv6_net *net6, const char *address,
+    char ret[static CONFINE_ADDR6_MAX]);
+void confine_link_local(
+    const char *address, char ret[static CONFINE_ADDR6_MAX]);
+
 void confine_broadcast(
     const char *address, int prefix, char ret[static CONFINE_ADDR_MAX]);
+
+/* A VM as the firewall sees it. */
+struct confine_vm {
+	int64_t vm_id;
+	const char *address;
+	const char *egress; /* model/egress.h */
+	int64_t rate_kbit;  /* the most that it sends; 0: no limit */
+};
 
 struct confine;
 
@@ -55,10 +84,12 @@ void confine_free(struct confine *confine);
  * are replaced in one transaction, elements stay. */
 int confine_setup(
     struct confine *confine, const struct confine_net *net, struct err *err);
-/* Replaces what the VM had before. ERR_CONFLICT before confine_setup() and
- * for an address that another VM has. */
-int confine_add(struct confine *confine, int64_t vm_id, const char *address,
-    struct err *err);
+/* Replaces what the VM had before, in one transaction, also while it runs: a
+ * connection that its new policy forbids passes nothing any more.
+ * ERR_CONFLICT before confine_setup() and for an address that another VM
+ * has. */
+int confine_add(
+    struct confine *confine, const struct confine_vm *vm, struct err *err);
 bool confine_has(const struct confine *confine, int64_t vm_id);
 /* Success if there was none; ret_removed (may be NULL) tells. */
 int confine_del(
@@ -67,8 +98,11 @@ int confine_del(
 bool confine_next(
     const struct confine *confine, size_t *pos, int64_t *ret_vm_id);
 
-/* The VM's port: does it exist; remove it (success if there is none). */
+/* The VM's port: does it exist; remove it (success if there is none); what
+ * it needs once it is made (a second lock beside the firewall's on what passes
+ * between ports, and no address of the node's end itself). */
 bool confine_port_exists(int64_t vm_id);
+int confine_port_prepare(int64_t vm_id, struct err *err);
 int confine_port_remove(int64_t vm_id, bool *ret_removed, struct err *err);
 /* Calls cb for each port named as a VM's. */
 int confine_port_each(

@@ -58,33 +58,65 @@ parse_dns(const char *dns, struct confine_net *net, struct err *err)
 	return 0;
 }
 
-int
-confine_net_parse(const char *bridge, const char *gateway, const char *dns,
-    bool nat, struct confine_net *ret, struct err *err)
+static int
+parse_gateway(const char *gateway, struct confine_net *net, struct err *err)
 {
-	struct confine_net net = { .nat = nat };
 	const char *slash = strchr(gateway, '/');
-	int64_t id;
 	uint32_t address;
 
-	if (!is_link_name(bridge) || is_port_name(bridge, &id))
-		return err_set(err, ERR_PARAMETER,
-		    "bridge '%.32s' is not a name for one: 1 to 15 letters, "
-		    "digits, '-' and '_', not 'qvd' and a number",
-		    bridge);
-	str_copy(net.bridge, sizeof(net.bridge), bridge);
 	if (slash == NULL || slash - gateway >= CONFINE_ADDR_MAX ||
-	    !str_to_int(slash + 1, 8, 30, &net.prefix))
+	    !str_to_int(slash + 1, 8, 30, &net->prefix))
 		return err_set(err, ERR_PARAMETER,
 		    "gateway '%.32s' is not an address with a prefix of 8 to "
 		    "30, such as 10.88.0.1/16",
 		    gateway);
-	snprintf(net.gateway, sizeof(net.gateway), "%.*s",
+	snprintf(net->gateway, sizeof(net->gateway), "%.*s",
 	    (int)(slash - gateway), gateway);
-	if (!parse_address(net.gateway, &address))
+	if (!parse_address(net->gateway, &address))
 		return err_set(err, ERR_PARAMETER,
-		    "gateway '%.32s' is not an IPv4 address", net.gateway);
-	if (parse_dns(dns, &net, err) < 0)
+		    "gateway '%.32s' is not an IPv4 address", net->gateway);
+	return 0;
+}
+
+/* A VM's IPv6 address ends with its IPv4 address: the bridge's must not end
+ * like one of a VM. */
+static int
+parse_gateway6(const char *gateway6, struct confine_net *net, struct err *err)
+{
+	const unsigned char *a = net->net6.address;
+	char end[CONFINE_ADDR_MAX];
+	int r;
+
+	net->ipv6 = gateway6[0] != '\0';
+	if (!net->ipv6)
+		return 0;
+	if ((r = ipv6_net_parse(gateway6, &net->net6, err)) < 0)
+		return err_wrap(err, r, "gateway6");
+	snprintf(end, sizeof(end), "%u.%u.%u.%u", a[12], a[13], a[14], a[15]);
+	if (confine_net_has(net, end))
+		return err_set(err, ERR_PARAMETER,
+		    "gateway6 '%.64s' is the address of the desktop with %s; "
+		    "let it end with ::1",
+		    gateway6, end);
+	return 0;
+}
+
+int
+confine_net_parse(
+    const struct confine_conf *conf, struct confine_net *ret, struct err *err)
+{
+	struct confine_net net = { .nat = conf->nat, .packets = conf->packets };
+	int64_t id;
+
+	if (!is_link_name(conf->bridge) || is_port_name(conf->bridge, &id))
+		return err_set(err, ERR_PARAMETER,
+		    "bridge '%.32s' is not a name for one: 1 to 15 letters, "
+		    "digits, '-' and '_', not 'qvd' and a number",
+		    conf->bridge);
+	str_copy(net.bridge, sizeof(net.bridge), conf->bridge);
+	if (parse_gateway(conf->gateway, &net, err) < 0 ||
+	    parse_gateway6(conf->gateway6, &net, err) < 0 ||
+	    parse_dns(conf->dns, &net, err) < 0)
 		return -ERR_PARAMETER;
 	*ret = net;
 	return 0;
@@ -118,6 +150,34 @@ confine_mac(const char *address, char ret[static CONFINE_MAC_MAX])
 	snprintf(ret, CONFINE_MAC_MAX, "54:52:00:%02x:%02x:%02x",
 	    (unsigned)(a >> 16) & 255, (unsigned)(a >> 8) & 255,
 	    (unsigned)a & 255);
+}
+
+void
+confine_address6(const struct ipv6_net *net6, const char *address,
+    char ret[static CONFINE_ADDR6_MAX])
+{
+	unsigned char bytes[16];
+	uint32_t a = 0;
+
+	parse_address(address, &a);
+	ipv6_of_vm(net6, a, bytes);
+	ipv6_format(ret, bytes);
+}
+
+/* RFC 4291, appendix A: the MAC with its second bit turned and ff:fe in the
+ * middle. */
+void
+confine_link_local(const char *address, char ret[static CONFINE_ADDR6_MAX])
+{
+	unsigned char bytes[16] = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0x54 ^ 2,
+		0x52, 0, 0xff, 0xfe };
+	uint32_t a = 0;
+
+	parse_address(address, &a);
+	bytes[13] = (unsigned char)(a >> 16);
+	bytes[14] = (unsigned char)(a >> 8);
+	bytes[15] = (unsigned char)a;
+	ipv6_format(ret, bytes);
 }
 
 void

@@ -2,29 +2,57 @@
 #include "confine/ruleset.h"
 
 #include "base/buf.h"
+#include "base/str.h"
 
 /*
- * `flush table` empties the chains and leaves sets and their elements, so
- * the text can be loaded again while desktops run. Each line "add ..." is
- * harmless when the object exists.
+ * Chains are emptied and filled again, sets and the desktops' own chains
+ * (inet e<id>) stay, so the text can be loaded again while desktops run.
+ * Each line "add ..." is harmless when the object exists.
  *
  * bridge: each frame from a port named qvd<id> goes through `vm`, whose end
  * drops: a port without elements can send nothing at all. Only the VM's own
- * MAC, ARP only as itself, IP only from its own address; no IPv6, no VLAN,
- * nothing else. Between two ports nothing passes.
+ * MAC, ARP only as itself, IP only from its own addresses; no VLAN, nothing
+ * else. Between two ports nothing passes, and a port gets no frame that is
+ * another's (the bridge floods what it hasn't learned).
  */
-static const char bridge_rules[] =
+static const char bridge_sets[] =
     "add table bridge qvd\n"
-    "flush table bridge qvd\n"
     "add set bridge qvd mac { type ifname . ether_addr; }\n"
     "add set bridge qvd macip { type ifname . ether_addr . ipv4_addr; }\n"
+    "add set bridge qvd macip6 { type ifname . ether_addr . ipv6_addr; }\n"
+    /* Target and link-layer option of neighbour discovery: nft has no words
+     * for them. */
+    "add set bridge qvd nd { typeof iifname . @th,64,128; }\n"
+    "add set bridge qvd ndmac { typeof iifname . @th,208,48; }\n"
+    "add set bridge qvd flood { type ifname; size 65535; "
+    "flags dynamic,timeout; timeout 1m; }\n"
+    "flush set bridge qvd flood\n"
+    "add map bridge qvd rates { type ifname : limit; }\n"
     "add chain bridge qvd pre "
     "{ type filter hook prerouting priority -200; policy accept; }\n"
-    "add chain bridge qvd vm\n"
     "add chain bridge qvd vmfwd "
     "{ type filter hook forward priority -200; policy accept; }\n"
+    "add chain bridge qvd vmport "
+    "{ type filter hook postrouting priority -200; policy accept; }\n"
+    "add chain bridge qvd vm\n"
+    "add chain bridge qvd vm6\n"
+    "add chain bridge qvd nd\n"
+    "flush chain bridge qvd pre\n"
+    "flush chain bridge qvd vmfwd\n"
+    "flush chain bridge qvd vmport\n"
+    "flush chain bridge qvd vm\n"
+    "flush chain bridge qvd vm6\n"
+    "flush chain bridge qvd nd\n"
     "add rule bridge qvd pre iifname \"qvd*\" goto vm\n"
+    "add rule bridge qvd vmfwd iifname \"qvd*\" oifname \"qvd*\" "
+    "counter drop\n"
+    "add rule bridge qvd vmport oifname \"qvd*\" "
+    "ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 "
+    "oifname . ether daddr != @mac counter drop\n";
+
+static const char bridge_rules[] =
     "add rule bridge qvd vm iifname . ether saddr != @mac counter drop\n"
+    "add rule bridge qvd vm limit name iifname map @rates counter drop\n"
     "add rule bridge qvd vm ether type arp arp operation { 1, 2 } "
     "iifname . arp saddr ether . arp saddr ip @macip accept\n"
     "add rule bridge qvd vm ether type ip ip saddr 0.0.0.0 "
@@ -33,41 +61,129 @@ static const char bridge_rules[] =
     "add rule bridge qvd vm ether type ip udp sport 67 counter drop\n"
     "add rule bridge qvd vm ether type ip "
     "iifname . ether saddr . ip saddr @macip accept\n"
+    "add rule bridge qvd vm ether type ip6 goto vm6\n"
     "add rule bridge qvd vm counter drop\n"
-    "add rule bridge qvd vmfwd iifname \"qvd*\" oifname \"qvd*\" "
-    "counter drop\n";
+    /*
+     * IPv6: the sets are empty where the node gives none. Before a VM has an
+     * address it may ask whether somebody else has its own. From then on
+     * neighbour discovery about itself, under its own MAC; of ICMP besides
+     * only errors and echo: no router, no redirect, no group. Link-local
+     * addresses are for neighbour discovery alone.
+     */
+    "add rule bridge qvd vm6 ip6 saddr :: ip6 nexthdr icmpv6 "
+    "icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @nd accept\n"
+    "add rule bridge qvd vm6 "
+    "iifname . ether saddr . ip6 saddr != @macip6 counter drop\n"
+    "add rule bridge qvd vm6 ip6 nexthdr icmpv6 "
+    "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } goto nd\n"
+    "add rule bridge qvd vm6 ip6 saddr fe80::/10 counter drop\n"
+    /* What follows looks into the packet's head, which later fragments don't
+     * have. The kernel takes no neighbour discovery in fragments. */
+    "add rule bridge qvd vm6 frag frag-off > 0 accept\n"
+    "add rule bridge qvd vm6 icmpv6 type != { 1-4, 128, 129 } counter drop\n"
+    "add rule bridge qvd vm6 udp sport 547 counter drop\n"
+    "add rule bridge qvd vm6 accept\n"
+    /* Either no option, or the one with its MAC alone. */
+    "add rule bridge qvd nd icmpv6 type nd-neighbor-solicit "
+    "ip6 length 24 accept\n"
+    "add rule bridge qvd nd icmpv6 type nd-neighbor-solicit ip6 length 32 "
+    "@th,192,16 0x0101 iifname . @th,208,48 @ndmac accept\n"
+    "add rule bridge qvd nd icmpv6 type nd-neighbor-advert ip6 length 24 "
+    "iifname . @th,64,128 @nd accept\n"
+    "add rule bridge qvd nd icmpv6 type nd-neighbor-advert ip6 length 32 "
+    "iifname . @th,64,128 @nd @th,192,16 0x0201 "
+    "iifname . @th,208,48 @ndmac accept\n"
+    "add rule bridge qvd nd counter drop\n";
 
 /*
- * inet: towards the host only DHCP, DNS and a few pings; outwards not to
- * private networks (those are the company's servers; policy comes with the
- * rules by tenant and OSF) but to the DNS servers given.
+ * inet: towards the node only DHCP, DNS where it is the resolver, and a few
+ * pings. Outwards DNS to the farm's resolvers and nobody else; then never to
+ * what is no address of the outside, nor to those at which clouds tell a
+ * machine its secrets; the rest as the VM's own chain says, which is asked
+ * for each packet, so that a change of policy ends connections, too.
  */
 static const char inet_chains[] =
     "add table inet qvd\n"
-    "flush table inet qvd\n"
+    "add map inet qvd egress4 { type ipv4_addr : verdict; }\n"
+    "add map inet qvd egress6 { type ipv6_addr : verdict; }\n"
     "add chain inet qvd input "
     "{ type filter hook input priority 0; policy accept; }\n"
     "add chain inet qvd vmin\n"
     "add chain inet qvd forward "
     "{ type filter hook forward priority 0; policy accept; }\n"
+    "add chain inet qvd vmout\n"
     "add chain inet qvd post "
     "{ type nat hook postrouting priority 100; policy accept; }\n"
+    "flush chain inet qvd input\n"
+    "flush chain inet qvd vmin\n"
+    "flush chain inet qvd forward\n"
+    "flush chain inet qvd vmout\n"
+    "flush chain inet qvd post\n"
     "add rule inet qvd vmin ct state established,related accept\n"
-    "add rule inet qvd vmin udp dport 67 accept\n";
+    "add rule inet qvd vmin meta nfproto ipv4 udp dport 67 accept\n";
+
+static const char inet_out[] =
+    "add rule inet qvd vmout meta l4proto { tcp, udp } "
+    "th dport { 53, 853 } counter drop\n"
+    "add rule inet qvd vmout ip daddr { 0.0.0.0/8, 127.0.0.0/8, "
+    "169.254.0.0/16, 100.100.100.200, 168.63.129.16, 192.0.0.192, "
+    "224.0.0.0/4, 240.0.0.0/4 } counter drop\n"
+    "add rule inet qvd vmout ip6 daddr { ::/96, ::ffff:0:0/96, fe80::/10, "
+    "ff00::/8, fd00:ec2::/32 } counter drop\n"
+    "add rule inet qvd vmout ip saddr vmap @egress4\n"
+    "add rule inet qvd vmout ip6 saddr vmap @egress6\n"
+    "add rule inet qvd vmout counter drop\n";
+
+static void
+add_bridge(struct buf *buf, const struct confine_net *net)
+{
+	buf_printf(buf, "%s", bridge_sets);
+	/* First of all, so that a flood costs the node as little as can be. */
+	if (net->packets > 0)
+		buf_printf(buf,
+		    "add rule bridge qvd vm update @flood { iifname limit "
+		    "rate over %d/second burst %d packets } counter drop\n",
+		    net->packets, net->packets / 2 + 1);
+	buf_printf(buf, "%s", bridge_rules);
+}
+
+static bool
+is_resolver(const struct confine_net *net, const char *address)
+{
+	int i;
+
+	for (i = 0; i < net->n_dns; i++)
+		if (str_eq(net->dns[i], address))
+			return true;
+	return net->n_dns == 0; /* the node's own, then */
+}
 
 static void
 add_input(struct buf *buf, const struct confine_net *net)
 {
 	const char *gw = net->gateway;
+	char gw6[CONFINE_ADDR6_MAX];
 
+	if (is_resolver(net, gw))
+		buf_printf(buf,
+		    "add rule inet qvd vmin ip daddr %s "
+		    "meta l4proto { tcp, udp } th dport 53 accept\n",
+		    gw);
 	buf_printf(buf,
-	    "add rule inet qvd vmin ip daddr %s udp dport 53 accept\n"
-	    "add rule inet qvd vmin ip daddr %s tcp dport 53 accept\n"
 	    "add rule inet qvd vmin ip daddr %s icmp type echo-request "
-	    "limit rate 5/second accept\n"
+	    "limit rate 5/second accept\n",
+	    gw);
+	if (net->ipv6)
+		buf_printf(buf,
+		    "add rule inet qvd vmin icmpv6 type "
+		    "{ nd-neighbor-solicit, nd-neighbor-advert } accept\n"
+		    "add rule inet qvd vmin ip6 daddr %s icmpv6 type "
+		    "echo-request limit rate 5/second accept\n",
+		    ipv6_format(gw6, net->net6.address));
+	buf_printf(buf,
 	    "add rule inet qvd vmin counter drop\n"
 	    "add rule inet qvd input iifname \"%s\" jump vmin\n",
-	    gw, gw, gw, net->bridge);
+	    net->bridge);
 }
 
 static void
@@ -79,23 +195,36 @@ add_forward(struct buf *buf, const struct confine_net *net)
 	buf_printf(buf,
 	    "add rule inet qvd forward iifname \"%s\" oifname \"%s\" "
 	    "counter drop\n"
-	    "add rule inet qvd forward iifname \"%s\" "
-	    "ct state established,related accept\n",
-	    br, br, br);
+	    "add rule inet qvd forward iifname \"%s\" jump vmout\n"
+	    "add rule inet qvd forward oifname \"%s\" "
+	    "ct state != { established, related } counter drop\n"
+	    "add rule inet qvd vmout ct state invalid counter drop\n",
+	    br, br, br, br);
 	for (i = 0; i < net->n_dns; i++)
 		buf_printf(buf,
-		    "add rule inet qvd forward iifname \"%s\" ip daddr %s "
+		    "add rule inet qvd vmout ip daddr %s "
 		    "meta l4proto { tcp, udp } th dport 53 accept\n",
-		    br, net->dns[i]);
+		    net->dns[i]);
+	buf_printf(buf, "%s", inet_out);
+}
+
+static void
+add_nat(struct buf *buf, const struct confine_net *net)
+{
+	char gw6[CONFINE_ADDR6_MAX];
+
+	if (!net->nat)
+		return;
 	buf_printf(buf,
-	    "add rule inet qvd forward iifname \"%s\" ip daddr "
-	    "{ 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16 } "
-	    "counter drop\n"
-	    "add rule inet qvd forward iifname \"%s\" meta nfproto ipv6 "
-	    "counter drop\n"
-	    "add rule inet qvd forward oifname \"%s\" ct state new "
-	    "counter drop\n",
-	    br, br, br);
+	    "add rule inet qvd post ip saddr %s/%d oifname != \"%s\" "
+	    "masquerade\n",
+	    net->gateway, net->prefix, net->bridge);
+	if (net->ipv6)
+		buf_printf(buf,
+		    "add rule inet qvd post ip6 saddr %s/%d oifname != \"%s\" "
+		    "masquerade\n",
+		    ipv6_format(gw6, net->net6.address), net->net6.prefix,
+		    net->bridge);
 }
 
 char *
@@ -105,14 +234,11 @@ ruleset_text(const struct confine_net *net)
 	char *text;
 
 	buf_init(&buf, 64 * 1024);
-	buf_printf(&buf, "%s%s", bridge_rules, inet_chains);
+	add_bridge(&buf, net);
+	buf_printf(&buf, "%s", inet_chains);
 	add_input(&buf, net);
 	add_forward(&buf, net);
-	if (net->nat)
-		buf_printf(&buf,
-		    "add rule inet qvd post ip saddr %s/%d oifname != \"%s\" "
-		    "masquerade\n",
-		    net->gateway, net->prefix, net->bridge);
+	add_nat(&buf, net);
 	text = buf_take_str(&buf);
 	buf_done(&buf);
 	return text;

@@ -26,6 +26,7 @@ static const struct rpc_op operations[] = {
 	{ "vm.stop", handle_vm_stop },
 	{ "vm.clean", handle_vm_clean },
 	{ "vm.limits", handle_vm_limits },
+	{ "vm.network", handle_vm_network },
 	{ NULL, NULL },
 };
 
@@ -333,6 +334,7 @@ job_fail(struct job *job, const struct err *err)
 static json_t *
 node_json(const struct helper *h)
 {
+	char gateway6[CONFINE_ADDR6_MAX] = "";
 	const struct hv_node node = {
 		.run_dir = h->conf->run_dir,
 		.data_dir = h->conf->data_dir,
@@ -341,10 +343,14 @@ node_json(const struct helper *h)
 		.bridge = h->net.bridge,
 		.gateway = h->net.gateway,
 		.prefix = h->net.prefix,
+		.gateway6 = gateway6,
+		.prefix6 = h->net.net6.prefix,
 		.dns = h->dns,
 		.limits_optional = h->conf->limits_optional,
 	};
 
+	if (h->net.ipv6)
+		ipv6_format(gateway6, h->net.net6.address);
 	return json_encode(hv_node_fields, &node);
 }
 

@@ -95,6 +95,8 @@ void handle_vm_clean(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_limits(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_network(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_channel(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_image_import(

@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "hkd/helper_priv.h"
 #include "json/json.h"
+#include "model/egress.h"
 #include "storage/storage.h"
 
 #define START_MS  30000
@@ -29,25 +30,22 @@ close_extra(int fd)
 
 /* Setup of the node */
 
-struct setup {
-	const char *bridge;
-	const char *gateway;
-	const char *dns;
-	bool nat;
-};
-
-static const struct field setup_fields[] = {
-	FIELD(struct setup, bridge, STR, .flags = FIELD_REQUIRED, .max = 15),
-	FIELD(struct setup, gateway, STR, .flags = FIELD_REQUIRED, .max = 18),
-	FIELD(struct setup, dns, STR, .max = 80),
-	FIELD(struct setup, nat, BOOL), FIELD_END
-};
+static const struct field setup_fields[] = { FIELD(struct confine_conf, bridge,
+						 STR, .flags = FIELD_REQUIRED,
+						 .max = 15),
+	FIELD(struct confine_conf, gateway, STR, .flags = FIELD_REQUIRED,
+	    .max = 18),
+	FIELD(struct confine_conf, gateway6, STR, .max = 64),
+	FIELD(struct confine_conf, dns, STR, .max = 80),
+	FIELD(struct confine_conf, nat, BOOL),
+	FIELD(struct confine_conf, packets, I32, .min = 0, .max = 1000000),
+	FIELD_END };
 
 static int
 node_setup(
     struct helper *h, const json_t *args, struct arena *arena, struct err *err)
 {
-	struct setup s = { .dns = "" };
+	struct confine_conf s = { .dns = "", .gateway6 = "" };
 	struct confine_net net;
 	int r;
 
@@ -55,8 +53,9 @@ node_setup(
 		return r;
 	if (s.dns == NULL)
 		s.dns = "";
-	if ((r = confine_net_parse(
-		 s.bridge, s.gateway, s.dns, s.nat, &net, err)) < 0 ||
+	if (s.gateway6 == NULL)
+		s.gateway6 = "";
+	if ((r = confine_net_parse(&s, &net, err)) < 0 ||
 	    (r = helper_netns_enter(h, err)) < 0)
 		return r;
 	r = confine_setup(h->confine, &net, err);
@@ -95,6 +94,8 @@ struct vm_args {
 	int64_t grace_ms;
 	int32_t idmap_slot;
 	const char *address;
+	const char *egress;
+	int64_t rate_kbit;
 };
 
 #define FIELD_VM_ID                                                          \
@@ -106,10 +107,18 @@ static const struct field none_fields[] = { FIELD_END };
 static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
 	FIELD_END };
+#define FIELDS_NETWORK                                                         \
+	FIELD(                                                                 \
+	    struct vm_args, address, STR, .flags = FIELD_REQUIRED, .max = 15), \
+	    FIELD(struct vm_args, egress, STR, .max = EGRESS_TEXT_MAX,         \
+		.check = egress_check),                                        \
+	    FIELD(struct vm_args, rate_kbit, I64, .min = 0, .max = INT32_MAX)
+
 static const struct field adopt_fields[] = { FIELD_VM_ID,
 	FIELD(
 	    struct vm_args, idmap_slot, I32, .min = 0, .max = STORAGE_SLOT_MAX),
-	FIELD(struct vm_args, address, STR, .flags = FIELD_REQUIRED, .max = 15),
+	FIELDS_NETWORK, FIELD_END };
+static const struct field network_fields[] = { FIELD_VM_ID, FIELDS_NETWORK,
 	FIELD_END };
 
 /* Checks the form of the arguments, then queues; answers what is wrong. */
@@ -135,7 +144,14 @@ check_and_queue(struct helper *h, struct rpc_call *call, const json_t *args,
 static int
 add_elements(struct job *job, struct err *err)
 {
-	return confine_add(job->helper->confine, job->vm_id, job->address, err);
+	const struct confine_vm vm = {
+		.vm_id = job->vm_id,
+		.address = job->address,
+		.egress = json_get_str(job->args, "egress", EGRESS_DEFAULT),
+		.rate_kbit = json_get_int(job->args, "rate_kbit", 0),
+	};
+
+	return confine_add(job->helper->confine, &vm, err);
 }
 
 static void
@@ -368,6 +384,33 @@ handle_vm_limits(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
 	check_and_queue(arg, call, args, id_fields, run_limits);
+}
+
+/* Another policy while it runs. */
+
+static void
+run_network(struct job *job)
+{
+	struct err err = { 0 };
+	int r;
+
+	if (!confine_has(job->helper->confine, job->vm_id))
+		r = err_set(&err, ERR_NOT_FOUND,
+		    "VM %lld isn't running on this node",
+		    (long long)job->vm_id);
+	else
+		r = add_elements(job, &err);
+	if (r < 0)
+		job_fail(job, &err);
+	else
+		job_done(job, NULL, -1);
+}
+
+void
+handle_vm_network(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, network_fields, run_network);
 }
 
 /* Clean */

@@ -333,8 +333,9 @@ on_settings(const struct db_result *res, const struct err *err, void *arg)
 		return;
 	}
 	rpc_ask(node->helper, "node.setup",
-	    json_pack("{ss ss sb ss}", "bridge", s->bridge, "gateway",
-		s->gateway, "nat", (int)s->nat, "dns", s->dns),
+	    json_pack("{ss ss ss sb ss si}", "bridge", s->bridge, "gateway",
+		s->gateway, "gateway6", s->gateway6, "nat", (int)s->nat, "dns",
+		s->dns, "packets", s->packets),
 	    -1, SETUP_MS, on_network, node);
 }
 
@@ -441,6 +442,9 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (str_eq(channel, "qvd_configs")) {
 		if (node->host_id != 0)
 			read_settings(node);
+	} else if (str_eq(channel, "qvd_policies")) {
+		if (node->network_ready)
+			read_vms(node);
 	} else if (str_eq(channel, "qvd_hosts")) {
 		if (node->host_id == 0)
 			read_host(node);
@@ -540,7 +544,7 @@ int
 node_run(const struct node_conf *conf, int fd, int ctl_fd)
 {
 	static const char *const channels[] = { "qvd_images", "qvd_configs",
-		"qvd_hosts", NULL };
+		"qvd_hosts", "qvd_policies", NULL };
 	static const struct db_callbacks cbs = { on_up, on_down, on_notify };
 	static const struct rpc_op none[] = { { .name = NULL } };
 	_cleanup_(freep)

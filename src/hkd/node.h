@@ -25,9 +25,12 @@
 struct node_settings {
 	char *bridge;
 	char *gateway;
+	char *gateway6;
 	char *dns;
 	bool nat;
-	int starts; /* at once */
+	int packets;
+	char *egress; /* where neither OSF nor tenant has one */
+	int starts;   /* at once */
 	int64_t lease_ms;
 	int64_t grace_ms;
 };

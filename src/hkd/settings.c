@@ -34,12 +34,16 @@ bool
 settings_take(struct node_settings *s, const struct db_result *res)
 {
 	bool nat = take_number(res, "vm.network.nat") != 0;
-	bool changed = nat != s->nat;
+	int packets = (int)take_number(res, "vm.network.packets");
+	bool changed = nat != s->nat || packets != s->packets;
 
 	s->nat = nat;
+	s->packets = packets;
 	changed |= take_text(&s->bridge, res, "vm.network.bridge");
 	changed |= take_text(&s->gateway, res, "vm.network.gateway");
+	changed |= take_text(&s->gateway6, res, "vm.network.gateway6");
 	changed |= take_text(&s->dns, res, "vm.network.dns");
+	take_text(&s->egress, res, "vm.network.egress");
 	s->grace_ms = take_number(res, "vm.stop.grace");
 	s->lease_ms = take_number(res, "hkd.lease");
 	s->starts = (int)take_number(res, "hkd.starts");
@@ -59,5 +63,7 @@ settings_done(struct node_settings *s)
 {
 	free(s->bridge);
 	free(s->gateway);
+	free(s->gateway6);
 	free(s->dns);
+	free(s->egress);
 }

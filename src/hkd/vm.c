@@ -57,6 +57,7 @@ vm_free(struct vm *vm)
 	db_forget(vm->node->db, vm);
 	vm_cancel_step(vm);
 	vm_give_turn(vm);
+	vm_network_forget(vm);
 	agent_done(&vm->agent);
 	unwatch_exit(vm);
 	timer_done(&vm->deadline);
@@ -67,6 +68,7 @@ vm_free(struct vm *vm)
 	free(vm->want.osf);
 	free(vm->want.tag);
 	free(vm->want.address);
+	free(vm->want.egress);
 	free(vm->text);
 	free(vm->image_name);
 	free(vm->checksum);
@@ -425,6 +427,8 @@ reconcile_alive(struct vm *vm)
 {
 	if (!wants_run(vm) || vm->want.epoch > vm->epoch)
 		vm_stop_begin(vm);
+	else if (vm->state == VM_STATE_RUNNING)
+		vm_network_reconcile(vm);
 	else if (vm->state == VM_STATE_STARTING && vm->step == VM_STEP_NONE) {
 		/* Found after a restart of the daemon, as far as it came. */
 		if (vm->pid != 0)

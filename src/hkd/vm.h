@@ -28,6 +28,8 @@ struct vm_wanted {
 	bool is_volatile;
 	bool is_lxc;
 	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, home_mb;
+	char *egress; /* "": the farm's */
+	int64_t rate_kbit;
 };
 
 /* Where a start or a stop is. Steps are taken in this order. */
@@ -77,6 +79,11 @@ struct vm {
 	struct agent agent;
 	struct agent_call *poweroff;
 
+	/* What the firewall has of its policy; NULL: nothing yet. */
+	char *egress;
+	int64_t rate_kbit;
+	struct rpc_request *network_request;
+
 	/* Its image, while it starts. */
 	char *image_name; /* "demo@1" */
 	char *checksum;
@@ -120,6 +127,14 @@ void vm_on_step_timer(struct vm *vm);
 /* vm_adopt.c */
 /* Finds out whether a run is alive, after a restart of the daemon. */
 void vm_adopt(struct vm *vm);
+
+/* vm_network.c */
+/* Adds what the firewall is to know of it, and remembers that it does. */
+void vm_network_args(struct vm *vm, json_t *args);
+/* It runs, and its policy may be another than the firewall's. */
+void vm_network_reconcile(struct vm *vm);
+/* Nothing of it is in the firewall any more. */
+void vm_network_forget(struct vm *vm);
 
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;

@@ -121,10 +121,11 @@ vm_adopt(struct vm *vm)
 {
 	vm->adopting = true;
 	if (vm->want.exists) {
-		vm_ask(vm, "vm.adopt",
-		    json_pack("{si ss}", "idmap_slot", (int)vm->want.idmap_slot,
-			"address", vm->want.address),
-		    ADOPT_MS, on_adopted);
+		json_t *args =
+		    json_pack("{si}", "idmap_slot", (int)vm->want.idmap_slot);
+
+		vm_network_args(vm, args);
+		vm_ask(vm, "vm.adopt", args, ADOPT_MS, on_adopted);
 		return;
 	}
 	log_warn("VM %lld: no row speaks of what is here of it; it is "

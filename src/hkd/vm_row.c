@@ -15,6 +15,8 @@
 	"host(v.address) AS address, v.host_id, o.name AS osf, "         \
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "  \
 	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "            \
+	"coalesce(o.egress, t.egress) AS egress, "                       \
+	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "       \
 	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "      \
 	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "   \
 	"r.session, r.error_id, r.error, r.error_ref "                   \
@@ -91,6 +93,8 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	w->cpu_weight = db_i64(res, row, "cpu_weight");
 	w->pids_max = db_i64(res, row, "pids_max");
 	w->home_mb = db_i64(res, row, "home_mb");
+	take_text(&w->egress, res, row, "egress");
+	w->rate_kbit = db_i64(res, row, "rate_kbit");
 }
 
 /* What an earlier daemon of this node, or another node, has written. */

@@ -130,20 +130,21 @@ step_start(struct vm *vm)
 	_cleanup_(freep)
 	char *host = hostname_of(vm);
 	const struct vm_wanted *w = &vm->want;
+	json_t *args;
 
 	vm_set_text(vm, "starting the container");
 	set_step(vm, VM_STEP_START);
 	vm->touched = true;
-	vm_ask(vm, "vm.start",
-	    json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}", "epoch",
-		(json_int_t)vm->epoch, "hostname", host, "checksum",
-		vm->checksum, "volatile", (int)w->is_volatile, "address",
-		w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
-		(json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
-		"cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
-		(json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
-		"home_mb", (json_int_t)w->home_mb),
-	    START_MS, on_started);
+	args = json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}", "epoch",
+	    (json_int_t)vm->epoch, "hostname", host, "checksum", vm->checksum,
+	    "volatile", (int)w->is_volatile, "address", w->address,
+	    "idmap_slot", (int)w->idmap_slot, "memory_mb",
+	    (json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
+	    "cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
+	    (json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
+	    "home_mb", (json_int_t)w->home_mb);
+	vm_network_args(vm, args);
+	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }
 
 /* The image */

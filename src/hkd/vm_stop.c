@@ -24,6 +24,7 @@ stopped(struct vm *vm)
 	vm->step = VM_STEP_NONE;
 	vm->pid = 0;
 	vm->touched = false;
+	vm_network_forget(vm);
 	vm->session = SESSION_STOPPED;
 	agent_close(&vm->agent);
 	vm_watch_exit(vm, -1);

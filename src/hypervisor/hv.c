@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "json/json.h"
+#include "model/egress.h"
 #include "storage/storage.h"
 
 const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
@@ -16,12 +17,14 @@ const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
 	FIELD(struct hv_node, programs_dir, STR, .flags = FIELD_REQUIRED),
 	FIELD(struct hv_node, cgroup, STR, .flags = FIELD_REQUIRED),
 	FIELD(struct hv_node, bridge, STR), FIELD(struct hv_node, gateway, STR),
-	FIELD(struct hv_node, prefix, I32), FIELD(struct hv_node, dns, STR),
+	FIELD(struct hv_node, prefix, I32),
+	FIELD(struct hv_node, gateway6, STR),
+	FIELD(struct hv_node, prefix6, I32), FIELD(struct hv_node, dns, STR),
 	FIELD(struct hv_node, limits_optional, BOOL), FIELD_END };
 
-const struct field hv_vm_fields[] = {
-	FIELD(struct hv_vm, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1,
-	    .max = HV_VM_ID_MAX),
+const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
+					  .flags = FIELD_REQUIRED, .min = 1,
+					  .max = HV_VM_ID_MAX),
 	FIELD(struct hv_vm, epoch, I64, .flags = FIELD_REQUIRED, .min = 0,
 	    .max = INT64_MAX),
 	FIELD(struct hv_vm, hypervisor, STR, .max = 16),
@@ -38,8 +41,11 @@ const struct field hv_vm_fields[] = {
 	FIELD(struct hv_vm, cpu_weight, I32, .min = 1, .max = 10000),
 	FIELD(struct hv_vm, pids_max, I32, .flags = FIELD_REQUIRED, .min = 16,
 	    .max = 1000000),
-	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX), FIELD_END
-};
+	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX),
+	FIELD(struct hv_vm, egress, STR, .max = EGRESS_TEXT_MAX,
+	    .check = egress_check),
+	FIELD(struct hv_vm, rate_kbit, I64, .min = 0, .max = INT32_MAX),
+	FIELD_END };
 
 const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",

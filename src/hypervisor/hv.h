@@ -27,6 +27,8 @@ struct hv_node {
 	const char *bridge;
 	const char *gateway;
 	int32_t prefix;
+	const char *gateway6; /* "fd00:88::1"; "": no IPv6 */
+	int32_t prefix6;
 	const char *dns;      /* "9.9.9.9 1.1.1.1", "" */
 	bool limits_optional; /* start also without cgroup controllers */
 };
@@ -47,6 +49,9 @@ struct hv_vm {
 	int32_t cpu_weight;
 	int32_t pids_max;
 	int32_t home_mb;
+	/* The firewall's, no concern of a hypervisor (confine/confine.h). */
+	const char *egress;
+	int64_t rate_kbit;
 };
 
 #define HV_PHASES_MAX 8

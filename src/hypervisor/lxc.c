@@ -93,10 +93,10 @@ start_container(const struct hv_op *op, struct lxc_container *c,
 
 /*
  * Sysctls around the container's network, from outside: inside, /proc/sys is
- * read-only. The firewall passes no IPv6, and without an address no program
- * waits for it, nor does the node's end of the link announce itself; ping
- * needs no capability. A kernel that lacks one of them is fine. Leaves us in
- * the container's network namespace, so it comes last.
+ * read-only. Where the node gives no IPv6 the firewall passes none, and
+ * without an address no program waits for it; ping needs no capability. A
+ * kernel that lacks one of them is fine. Leaves us in the container's network
+ * namespace, so it comes last.
  */
 static int
 set_sysctl(const char *path, const char *value, struct err *err)
@@ -116,17 +116,11 @@ static int
 set_sysctls(const struct hv_op *op, const struct hv_run *run, struct err *err)
 {
 	unsigned base = storage_id_base(op->vm->idmap_slot);
-	char port[CONFINE_PORT_MAX], path[80], range[64];
+	bool ipv6 = op->node->gateway6[0] != '\0';
+	char range[64];
 	int r;
 
-	confine_port(op->vm_id, port);
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
-	    port);
-	if ((r = set_sysctl(path, "1", err)) < 0)
-		return r;
-	/* A second lock beside the firewall's on what passes between ports. */
-	snprintf(path, sizeof(path), "/sys/class/net/%s/brport/isolated", port);
-	if ((r = set_sysctl(path, "1", err)) < 0)
+	if ((r = confine_port_prepare(op->vm_id, err)) < 0)
 		return r;
 	if (setns(run->pidfd, CLONE_NEWNET) < 0)
 		return err_errno(
@@ -134,8 +128,9 @@ set_sysctls(const struct hv_op *op, const struct hv_run *run, struct err *err)
 	/* In the ids of who writes it. */
 	snprintf(
 	    range, sizeof(range), "%u %u", base, base + STORAGE_ID_COUNT - 1);
-	if ((r = set_sysctl(
-		 "/proc/sys/net/ipv6/conf/all/disable_ipv6", "1", err)) < 0)
+	if ((r = set_sysctl(ipv6 ? "/proc/sys/net/ipv6/conf/eth0/accept_ra"
+				 : "/proc/sys/net/ipv6/conf/all/disable_ipv6",
+		 ipv6 ? "0" : "1", err)) < 0)
 		return r;
 	return set_sysctl("/proc/sys/net/ipv4/ping_group_range", range, err);
 }

@@ -104,6 +104,27 @@ set_mounts(const struct hv_op *op, struct lxc_container *c, struct err *err)
 }
 
 static int
+set_ipv6(const struct hv_op *op, struct lxc_container *c, struct err *err)
+{
+	const struct hv_node *node = op->node;
+	char address[CONFINE_ADDR6_MAX], text[CONFINE_ADDR6_MAX + 4];
+	struct ipv6_net net6;
+	int r;
+
+	if (node->gateway6[0] == '\0')
+		return 0;
+	snprintf(text, sizeof(text), "%s/%d", node->gateway6, node->prefix6);
+	if ((r = ipv6_net_parse(text, &net6, err)) < 0)
+		return r;
+	confine_address6(&net6, op->vm->address, address);
+	if ((r = lxc_config_item(c, err, "lxc.net.0.ipv6.address", "%s/%d",
+		 address, node->prefix6)) < 0)
+		return r;
+	return lxc_config_item(
+	    c, err, "lxc.net.0.ipv6.gateway", "%s", node->gateway6);
+}
+
+static int
 set_network(const struct hv_op *op, struct lxc_container *c, struct err *err)
 {
 	const struct hv_node *node = op->node;
@@ -125,7 +146,8 @@ set_network(const struct hv_op *op, struct lxc_container *c, struct err *err)
 	    (r = lxc_config_item(c, err, "lxc.net.0.ipv4.address", "%s/%d %s",
 		 op->vm->address, node->prefix, broadcast)) < 0 ||
 	    (r = lxc_config_item(
-		 c, err, "lxc.net.0.ipv4.gateway", "%s", node->gateway)) < 0)
+		 c, err, "lxc.net.0.ipv4.gateway", "%s", node->gateway)) < 0 ||
+	    (r = set_ipv6(op, c, err)) < 0)
 		return r;
 	return lxc_config_item(c, err, "lxc.net.0.flags", "up");
 }

@@ -97,7 +97,9 @@ write_resolv_conf(const struct hv_op *op, struct err *err)
 {
 	char text[512] = "";
 	size_t n = 0;
-	const char *p = op->node->dns;
+	/* None named: the node's own. */
+	const char *p =
+	    op->node->dns[0] != '\0' ? op->node->dns : op->node->gateway;
 
 	while (*(p += strspn(p, ", ")) != '\0' && n < sizeof(text) - 64) {
 		int len = (int)strcspn(p, ", ");

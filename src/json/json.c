@@ -117,6 +117,7 @@ decode_str(const struct field *f, const json_t *v, const char **at,
 {
 	size_t max = f->max > 0 ? (size_t)f->max : STR_DEFAULT_MAX;
 	const char *s = json_string_value(v);
+	int r;
 
 	if (s == NULL)
 		return wrong_type(f, err);
@@ -128,6 +129,8 @@ decode_str(const struct field *f, const json_t *v, const char **at,
 		    "'%s' must be a name: letters, digits, '_', '.', '-', "
 		    "starting with a letter, a digit or '_'",
 		    f->name);
+	if (f->check != NULL && (r = f->check(s, err)) < 0)
+		return err_wrap(err, r, "'%s'", f->name);
 	if ((*at = arena_strdup(arena, s)) == NULL)
 		return err_set(err, ERR_TOO_LARGE, "request too large");
 	return 0;

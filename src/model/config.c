@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/egress.h"
 #include "model/range.h"
 
 #define SECOND (INT64_C(1000))
@@ -22,6 +23,16 @@ const struct config_key config_keys[] = {
 	    "address." },
 	{ "vm.network.dns", CONFIG_ADDRESS, "", 0, 0, false,
 	    "The name server of the desktops; empty: the node's own." },
+	{ "vm.network.gateway6", CONFIG_NET6, "", 0, 0, false,
+	    "The bridge's IPv6 address and network (/64 to /96, such as "
+	    "fd00:88::1/64); a desktop's IPv6 address ends with its IPv4 "
+	    "address. Empty: no IPv6 for desktops." },
+	{ "vm.network.egress", CONFIG_EGRESS, EGRESS_DEFAULT, 0, 0, false,
+	    "What desktops may reach whose OSF and tenant have no policy of "
+	    "their own (see EGRESS POLICIES)." },
+	{ "vm.network.packets", CONFIG_INT, "20000", 0, 1000000, false,
+	    "Packets a second that a desktop may send; what is more is "
+	    "dropped. 0: no limit." },
 	{ "vm.stop.grace", CONFIG_DURATION, "20s", 0, 10 * MINUTE, false,
 	    "How long a desktop may take to stop before it is killed." },
 	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, false,
@@ -65,6 +76,7 @@ static bool
 value_ok(const struct config_key *k, const char *value, int64_t *ret)
 {
 	struct ipv4_net net;
+	struct ipv6_net net6;
 	uint32_t address;
 	int64_t v = 0;
 	bool b = false;
@@ -90,6 +102,11 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 	case CONFIG_ADDRESS:
 		return value[0] == '\0' ||
 		       ipv4_parse(value, &address, NULL) == 0;
+	case CONFIG_NET6:
+		return value[0] == '\0' ||
+		       ipv6_net_parse(value, &net6, NULL) == 0;
+	case CONFIG_EGRESS:
+		return value[0] != '\0' && egress_check(value, NULL) == 0;
 	}
 	return false;
 }
@@ -125,6 +142,17 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 	case CONFIG_ADDRESS:
 		return err_set(err, ERR_PARAMETER,
 		    "%s is an IPv4 address, or empty", k->key);
+	case CONFIG_NET6:
+		return err_set(err, ERR_PARAMETER,
+		    "%s is an IPv6 address with its network like "
+		    "fd00:88::1/64 (from /64 to /96), or empty",
+		    k->key);
+	case CONFIG_EGRESS: {
+		struct egress egress;
+
+		return err_wrap(
+		    err, egress_parse(value, &egress, err), "%s", k->key);
+	}
 	}
 	return err_set(err, ERR_INTERNAL, "%s has no type", k->key);
 }

@@ -41,6 +41,58 @@ ipv4_net_parse(const char *s, struct ipv4_net *ret, struct err *err)
 	return 0;
 }
 
+int
+ipv6_net_parse(const char *s, struct ipv6_net *ret, struct err *err)
+{
+	const char *slash = strchr(s, '/');
+	char address[IPV6_TEXT_MAX];
+	struct ipv6_net net;
+	bool ok = slash != NULL && (size_t)(slash - s) < sizeof(address);
+
+	if (ok) {
+		memcpy(address, s, (size_t)(slash - s));
+		address[slash - s] = '\0';
+		ok = inet_pton(AF_INET6, address, net.address) == 1 &&
+		     str_to_int(slash + 1, 64, 96, &net.prefix) &&
+		     net.address[0] < 0xfe; /* link-local, multicast */
+	}
+	if (ok) {
+		*ret = net;
+		return 0;
+	}
+	return err_set(err, ERR_PARAMETER,
+	    "'%.64s' is not an IPv6 address with its network like "
+	    "fd00:88::1/64 (from /64 to /96)",
+	    s);
+}
+
+char *
+ipv6_format(
+    char dst[static IPV6_TEXT_MAX], const unsigned char address[static 16])
+{
+	inet_ntop(AF_INET6, address, dst, IPV6_TEXT_MAX);
+	return dst;
+}
+
+void
+ipv6_of_vm(
+    const struct ipv6_net *net, uint32_t ipv4, unsigned char ret[static 16])
+{
+	int i;
+
+	for (i = 0; i < 16; i++) {
+		int bits = net->prefix - 8 * i;
+
+		ret[i] =
+		    bits >= 8 ? net->address[i]
+		    : bits <= 0
+			? 0
+			: (unsigned char)(net->address[i] & (0xff00 >> bits));
+	}
+	for (i = 0; i < 4; i++)
+		ret[12 + i] = (unsigned char)(ipv4 >> (24 - 8 * i));
+}
+
 char *
 ipv4_format(char dst[static IPV4_TEXT_MAX], uint32_t address)
 {

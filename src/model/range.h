@@ -23,6 +23,20 @@ int ipv4_net_parse(const char *s, struct ipv4_net *ret, struct err *err);
 #define IPV4_TEXT_MAX 16
 char *ipv4_format(char dst[static IPV4_TEXT_MAX], uint32_t address);
 
+/* "fd00:88::1/64", prefix 64 to 96: the 32 bits at its end are for a VM's
+ * IPv4 address, so that one number names it in both. */
+#define IPV6_TEXT_MAX 46
+struct ipv6_net {
+	unsigned char address[16];
+	int prefix;
+};
+int ipv6_net_parse(const char *s, struct ipv6_net *ret, struct err *err);
+char *ipv6_format(
+    char dst[static IPV6_TEXT_MAX], const unsigned char address[static 16]);
+/* The VM's address in that network. */
+void ipv6_of_vm(
+    const struct ipv6_net *net, uint32_t ipv4, unsigned char ret[static 16]);
+
 /*
  * The addresses that VMs may have: from `start` (0: the address after the
  * gateway) to the one before the broadcast address of the gateway's net.

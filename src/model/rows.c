@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model/rows.h"
 
+#include "model/egress.h"
+
 #define RO    .flags = FIELD_READONLY
 #define NAMED .flags = FIELD_REQUIRED | FIELD_NAME, .max = NAME_BYTES_MAX
 #define TEXT  .max = 1024
+
+/* Of OSFs and tenants. */
+#define EGRESS_FIELDS(type_)                                                  \
+	FIELD(type_, egress, STR, .max = EGRESS_TEXT_MAX,                     \
+	    .check = egress_check,                                            \
+	    .doc = "What its desktops may reach, by rules; empty: as if it "  \
+		   "said nothing."),                                          \
+	    FIELD(type_, egress_kbit, I32, .min = -1, .max = INT32_MAX,       \
+		.doc = "The most that one of its desktops may send, kbit/s; " \
+		       "0 is no limit, -1 as if it said nothing.")
 
 const struct field tenant_fields[] = { FIELD(struct tenant_row, id, I64, RO),
 	FIELD(struct tenant_row, name, STR, NAMED,
@@ -12,7 +24,8 @@ const struct field tenant_fields[] = { FIELD(struct tenant_row, id, I64, RO),
 	FIELD(struct tenant_row, blocked, BOOL,
 	    .doc = "Nobody of it can log in."),
 	FIELD(struct tenant_row, idmap_slot, I32, RO),
-	FIELD(struct tenant_row, created_at, TIME, RO), FIELD_END };
+	FIELD(struct tenant_row, created_at, TIME, RO),
+	EGRESS_FIELDS(struct tenant_row), FIELD_END };
 
 const struct field user_fields[] = { FIELD(struct user_row, id, I64, RO),
 	FIELD(struct user_row, tenant_id, I64),
@@ -65,7 +78,8 @@ const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	    .doc = "Limit of processes and threads."),
 	FIELD(struct osf_row, home_mb, I32, .min = 0, .max = INT32_MAX,
 	    .doc = "Size of a home, MiB; 0 is no limit."),
-	FIELD(struct osf_row, created_at, TIME, RO), FIELD_END };
+	FIELD(struct osf_row, created_at, TIME, RO),
+	EGRESS_FIELDS(struct osf_row), FIELD_END };
 
 const struct field image_fields[] = { FIELD(struct image_row, id, I64, RO),
 	FIELD(struct image_row, osf_id, I64),

@@ -25,6 +25,8 @@ struct tenant_row {
 	bool blocked;
 	int32_t idmap_slot; /* model/idmap.h */
 	int64_t created_at;
+	const char *egress;  /* model/egress.h; NULL: the farm's */
+	int32_t egress_kbit; /* 0: no limit */
 };
 
 struct user_row {
@@ -71,6 +73,8 @@ struct osf_row {
 	int32_t pids_max;
 	int32_t home_mb; /* 0 = no quota */
 	int64_t created_at;
+	const char *egress;  /* model/egress.h; NULL: the tenant's */
+	int32_t egress_kbit; /* 0: no limit */
 };
 
 struct image_row {

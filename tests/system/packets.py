@@ -2,14 +2,19 @@
 """Frames made by hand, sent from one network namespace and looked for in
 another. Run as a program inside a namespace:
 
-    packets.py send IFACE HEX...      sends each frame
-    packets.py sniff IFACE SECONDS    prints each frame that comes in, in hex
+    packets.py send IFACE             sends the frames that come as lines of
+                                      hex on standard input
+    packets.py sniff IFACE MARKER     prints each frame that comes in, in hex,
+                                      up to the marker
+    packets.py tap NAME               makes a tap of that name, and sends what
+                                      comes on standard input into it
 """
 
+import fcntl
+import os
 import socket
 import struct
 import sys
-import time
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
@@ -46,25 +51,94 @@ def udp(sport, dport, data):
     return struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data
 
 
-def main():
-    verb, iface = sys.argv[1:3]
+def ip_fragment(src, dst, proto, payload, offset=0, more=True, ident=7):
+    """offset in units of eight bytes."""
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), ident,
+                       offset | (0x2000 if more else 0), 64, proto, 0) \
+        + socket.inet_aton(src) + socket.inet_aton(dst)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+# IPv6
+
+def in6(text):
+    return socket.inet_pton(socket.AF_INET6, text)
+
+
+def ip6(src, dst, proto, payload, hops=255):
+    return struct.pack("!IHBB", 6 << 28, len(payload), proto, hops) \
+        + in6(src) + in6(dst) + payload
+
+
+def pseudo(src, dst, proto, payload):
+    return checksum(in6(src) + in6(dst) + struct.pack(
+        "!II", len(payload), proto) + payload + bytes(len(payload) % 2))
+
+
+def icmp6(src, dst, kind, body):
+    data = struct.pack("!BBH", kind, 0, 0) + body
+    return data[:2] + struct.pack("!H", pseudo(src, dst, 58, data)) + data[4:]
+
+
+def udp6(src, dst, sport, dport, data):
+    raw = struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data
+    return raw[:6] + struct.pack("!H", pseudo(src, dst, 17, raw)) + raw[8:]
+
+
+def lladdr(kind, address):
+    """Option 1: of the source, 2: of the target."""
+    return bytes([kind, 1]) + mac(address)
+
+
+def discovery(src_mac, src, dst, kind, target, option=b"", flags=0,
+              dst_mac="33:33:00:00:00:01"):
+    """Neighbour solicitation (135), advertisement (136)."""
+    return eth(dst_mac, src_mac, 0x86dd, ip6(src, dst, 58, icmp6(
+        src, dst, kind, struct.pack("!I", flags) + in6(target) + option)))
+
+
+def router(src, dst="ff02::1"):
+    """A router's advertisement of itself and of a network."""
+    prefix = bytes([3, 4, 64, 0xc0]) + struct.pack("!III", 3600, 3600, 0) \
+        + in6("2001:db8:bad::")
+    return icmp6(src, dst, 134, struct.pack("!BBHII", 64, 0, 1800, 0, 0)
+                 + prefix)
+
+
+def lines():
+    return (bytes.fromhex(line) for line in sys.stdin)
+
+
+def send(iface):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    s.bind((iface, 0))
+    for frame in lines():
+        s.send(frame)
+
+
+def sniff(iface, marker):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     s.bind((iface, 0))
-    if verb == "send":
-        for frame in sys.argv[3:]:
-            s.send(bytes.fromhex(frame))
-        return
+    s.settimeout(30)
     print("ready", flush=True)
-    end = time.monotonic() + float(sys.argv[3])
-    while (left := end - time.monotonic()) > 0:
-        s.settimeout(left)
-        try:
-            data, source = s.recvfrom(2048)
-        except TimeoutError:
+    while True:
+        data, source = s.recvfrom(9000)
+        if source[2] == socket.PACKET_OUTGOING:
+            continue
+        print(data.hex(), flush=True)
+        if data.hex() == marker:
             break
-        if source[2] != socket.PACKET_OUTGOING:
-            print(data.hex(), flush=True)
+
+
+def tap(name):
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    # TUNSETIFF, IFF_TAP | IFF_NO_PI
+    fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", name.encode(), 0x1002))
+    print("ready", flush=True)
+    for frame in lines():
+        os.write(fd, frame)
+        print("sent", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    {"send": send, "sniff": sniff, "tap": tap}[sys.argv[1]](*sys.argv[2:])

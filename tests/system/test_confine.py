@@ -3,73 +3,16 @@
 under another's name, nothing to another desktop, nothing to the node."""
 
 import os
-import pathlib
 import re
-import subprocess
 import sys
-import uuid
 
 import packets
 import pytest
+from netlab import (GATEWAY, IP1, IP2, MAC0, MAC1, MAC2, OTHER, PACKETS, Net,
+                    Outside)
 from nodelab import Failed, Node, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-PACKETS = pathlib.Path(packets.__file__)
-GATEWAY, IP1, IP2 = "10.88.0.1", "10.88.0.3", "10.88.0.4"
-MAC0, MAC1, MAC2 = (f"54:52:00:58:00:0{n}" for n in (1, 3, 4))
-OTHER = "54:52:00:aa:bb:cc"
-
-
-class Net:
-    def __init__(self, node):
-        self.node = node
-        checksum = node.image()
-        self.pids = {vm: node.vm(vm, checksum)[0]["pid"] for vm in (1, 2)}
-
-    def at(self, where):
-        """Prefix of a command that is to run in a VM's network, or (None)
-        in the node's."""
-        if where is None:
-            return self.node.in_net
-        return ["nsenter", "-t", str(self.pids[where]), "-n"]
-
-    def iface(self, where):
-        return "qvdnet0" if where is None else "eth0"
-
-    def do(self, where, *argv, check=True):
-        return run(*self.at(where), *argv, check=check)
-
-    def ping(self, where, address, *options):
-        return " 0% packet loss" in self.do(
-            where, "ping", "-n", "-c1", "-W1", *options, address, check=False)
-
-    def arrives(self, frame, source, target):
-        """Sends a frame from one VM; does it come out at the target?"""
-        sniff = subprocess.Popen(
-            [*self.at(target), sys.executable, PACKETS, "sniff",
-             self.iface(target), "0.4"], stdout=subprocess.PIPE, text=True)
-        assert sniff.stdout.readline() == "ready\n"
-        self.do(source, sys.executable, PACKETS, "send", self.iface(source),
-                frame.hex())
-        return frame.hex() in sniff.communicate()[0]
-
-    def tcp(self, source, target, address, port=9999):
-        """Listens in one place and connects from another."""
-        server = subprocess.Popen(
-            [*self.at(target), sys.executable, "-c",
-             "import socket; s = socket.create_server(('', %d));"
-             "print('ready', flush=True); s.settimeout(3); s.accept()" % port],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert server.stdout.readline() == "ready\n"
-        out = self.do(source, sys.executable, "-c",
-                      "import socket; socket.create_connection("
-                      f"('{address}', {port}), 1); print('connected')",
-                      check=False)
-        server.kill()
-        server.wait()
-        server.stdout.close()
-        return "connected" in out
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +36,11 @@ def test_no_desktop_to_desktop(net):
     net.do(2, "ip", "neigh", "replace", IP1, "lladdr", MAC1, "dev", "eth0")
     assert not net.ping(1, IP2)
     assert not net.tcp(2, 1, IP1)
-    for frame in (packets.arp(MAC1, IP1, IP2),
-                  packets.eth(MAC2, MAC1, 0x0800, packets.ip(
-                      IP1, IP2, 17, packets.udp(5, 6, b"x")))):
-        assert not net.arrives(frame, 1, 2)
-    # Through the gateway's MAC, so that the node would have to route it.
-    frame = packets.eth(MAC0, MAC1, 0x0800, packets.ip(
-        IP1, IP2, 17, packets.udp(5, 6, b"x")))
-    assert not net.arrives(frame, 1, 2)
+    frames = [packets.arp(MAC1, IP1, IP2)]
+    # The last through the gateway's MAC, so that the node has to route it.
+    frames += [packets.eth(dst, MAC1, 0x0800, packets.ip(
+        IP1, IP2, 17, packets.udp(5, 6, b"x"))) for dst in (MAC2, MAC0)]
+    assert net.that_arrive(frames, 1, 2) == []
 
 
 def test_port_is_isolated(net):
@@ -123,14 +63,15 @@ def test_no_other_address(net):
     def frame(src, src_ip, dst=MAC0):
         return packets.eth(dst, src, 0x0800,
                            packets.ip(src_ip, GATEWAY, 17, udp))
-    assert net.arrives(frame(MAC1, IP1), 1, None)
-    assert not net.arrives(frame(MAC1, IP2), 1, None), "IP spoofed"
-    assert not net.arrives(frame(MAC1, "10.88.0.77"), 1, None)
-    assert not net.arrives(frame(MAC1, "8.8.8.8"), 1, None)
-    assert not net.arrives(frame(MAC1, "127.0.0.1"), 1, None)
-    assert not net.arrives(frame(MAC2, IP2), 1, None), "another's MAC and IP"
-    assert not net.arrives(frame(MAC0, GATEWAY), 1, None), "the gateway's"
-    assert not net.arrives(frame(OTHER, IP1), 1, None), "MAC spoofed"
+    good = frame(MAC1, IP1)
+    frames = {"neighbour's address": frame(MAC1, IP2),
+              "nobody's": frame(MAC1, "10.88.0.77"),
+              "of the world": frame(MAC1, "8.8.8.8"),
+              "loopback": frame(MAC1, "127.0.0.1"),
+              "another's MAC and address": frame(MAC2, IP2),
+              "the gateway's": frame(MAC0, GATEWAY),
+              "another MAC": frame(OTHER, IP1)}
+    assert net.that_arrive([good, *frames.values()], 1, None) == [good]
 
 
 def test_the_programs_way_of_spoofing(net):
@@ -146,18 +87,19 @@ def test_the_programs_way_of_spoofing(net):
 def test_no_other_arp(net):
     good = packets.arp(MAC1, IP1, GATEWAY, op=2, dst=MAC0)
     assert net.arrives(good, 1, None)
-    for what, frame in {
-            "gateway's address": packets.arp(MAC1, GATEWAY, IP2),
-            "neighbour's address": packets.arp(MAC1, IP2, GATEWAY),
-            "neighbour's MAC inside": packets.arp(MAC2, IP1, GATEWAY,
-                                                  eth_src=MAC1),
-            "neighbour's MAC outside": packets.arp(MAC1, IP1, GATEWAY,
-                                                   eth_src=MAC2),
-            "reply for the gateway": packets.arp(MAC1, GATEWAY, IP2, op=2),
-            "announcement": packets.arp(MAC1, "10.88.0.50", "10.88.0.50"),
-            "reverse ARP": packets.arp(MAC1, IP1, GATEWAY, op=3)}.items():
-        for target in (None, 2):
-            assert not net.arrives(frame, 1, target), what
+    frames = {
+        "gateway's address": packets.arp(MAC1, GATEWAY, IP2),
+        "neighbour's address": packets.arp(MAC1, IP2, GATEWAY),
+        "neighbour's MAC inside": packets.arp(MAC2, IP1, GATEWAY,
+                                              eth_src=MAC1),
+        "neighbour's MAC outside": packets.arp(MAC1, IP1, GATEWAY,
+                                               eth_src=MAC2),
+        "reply for the gateway": packets.arp(MAC1, GATEWAY, IP2, op=2),
+        "announcement": packets.arp(MAC1, "10.88.0.50", "10.88.0.50"),
+        "reverse ARP": packets.arp(MAC1, IP1, GATEWAY, op=3)}
+    for target in (None, 2):
+        came = net.that_arrive(list(frames.values()), 1, target)
+        assert not [what for what, f in frames.items() if f in came]
 
 
 def test_nothing_but_arp_and_ipv4(net):
@@ -167,10 +109,10 @@ def test_nothing_but_arp_and_ipv4(net):
                                       packets.udp(5, 6, b"x")))
     stp = packets.eth("01:80:c2:00:00:00", MAC1, 0x0026, bytes(38))
     lldp = packets.eth("01:80:c2:00:00:0e", MAC1, 0x88cc, bytes(46))
-    for frame in (v6, tagged, stp, lldp,
-                  packets.eth(packets.BROADCAST, MAC1, 0x9999, bytes(46))):
-        assert not net.arrives(frame, 1, None)
-        assert not net.arrives(frame, 1, 2)
+    frames = [v6, tagged, stp, lldp,
+              packets.eth(packets.BROADCAST, MAC1, 0x9999, bytes(46))]
+    for target in (None, 2):
+        assert net.that_arrive(frames, 1, target) == []
     out = net.do(1, "ip", "-6", "addr", "show", "dev", "eth0")
     assert "inet6" not in out
 
@@ -182,6 +124,85 @@ def test_no_dhcp_server(net):
     assert not net.arrives(offer, 1, 2)
 
 
+def test_no_frame_for_another(net):
+    """The bridge floods what it hasn't learned; a port gets its own only."""
+    for dst in (MAC2, OTHER):
+        frame = packets.eth(dst, MAC0, 0x0800, packets.ip(
+            GATEWAY, IP2, 17, packets.udp(5, 6, b"secret")))
+        marker = packets.eth(packets.BROADCAST, MAC0, 0x88b5, bytes(46))
+        run("bridge", "-n", net.node.id, "fdb", "del", MAC2, "dev", "qvd2",
+            "master", check=False)
+        with net.program(1, PACKETS, "sniff", "eth0", marker.hex()) as sniff:
+            net.send(None, [frame, marker])
+            assert frame.hex() not in sniff.stdout.read()
+
+
+def test_fragments(net):
+    """Whole they may not arrive, so in parts neither; and no part of one may
+    rewrite another."""
+    with net.program(None, "-c", """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 9999))
+print('ready', flush=True)
+print(s.recv(9000)[:9].decode(), flush=True)
+""") as server:
+        def part(payload, **more):
+            return packets.eth(MAC0, MAC1, 0x0800, packets.ip_fragment(
+                IP1, GATEWAY, 17, payload, **more))
+        head = packets.udp(5, 9999, b"forbidden" + bytes(23))
+        allowed = packets.udp(5, 53, b"forbidden" + bytes(23))
+        net.send(1, [
+            part(head[:24]), part(head[24:], offset=3, more=False),
+            # As short as can be: the head's ports alone.
+            part(head[:8], ident=8), part(head[8:], offset=1, ident=8,
+                                          more=False),
+            # DNS may pass; then the ports are overwritten.
+            part(allowed[:24], ident=9), part(head[:24], ident=9),
+            part(head[24:], offset=3, ident=9, more=False),
+            # The end first.
+            part(head[8:], offset=1, ident=10, more=False),
+            part(head[:8], ident=10)])
+        net.do(None, sys.executable, "-c", "import socket; socket.socket("
+               "socket.AF_INET, socket.SOCK_DGRAM).sendto(b'of itself',"
+               "('127.0.0.1', 9999))")
+        assert server.stdout.readline() == "of itself\n"
+
+
+def test_tap_is_like_a_veth(net):
+    """A virtual machine's port has another driver and the same rules."""
+    node = net.node
+    node.vm(3, net.checksum)
+    ip3, mac3 = "10.88.0.5", "54:52:00:58:00:05"
+    run("ip", "-n", node.id, "link", "del", "qvd3")
+    marker = packets.arp(mac3, ip3, "10.88.99.97")
+    good = packets.eth(MAC0, mac3, 0x0800, packets.ip(
+        ip3, GATEWAY, 17, packets.udp(5, 6, b"x")))
+    bad = [packets.arp(mac3, IP1, GATEWAY), packets.arp(mac3, GATEWAY, IP1),
+           packets.eth(MAC0, mac3, 0x0800, packets.ip(
+               IP1, GATEWAY, 17, packets.udp(5, 6, b"x"))),
+           packets.eth(MAC0, MAC1, 0x0800, packets.ip(
+               ip3, GATEWAY, 17, packets.udp(5, 6, b"x"))),
+           packets.eth(packets.BROADCAST, mac3, 0x0800, packets.ip(
+               ip3, "255.255.255.255", 17, packets.udp(67, 68, bytes(240)))),
+           packets.eth("33:33:00:00:00:01", mac3, 0x86dd, packets.ip6(
+               "fe80::1", "ff02::1", 58, packets.router("fe80::1")))]
+    with net.program(None, PACKETS, "tap", "qvd3") as tap:
+        run("ip", "-n", node.id, "link", "set", "qvd3", "master", "qvdnet0",
+            "up")
+        with net.program(None, PACKETS, "sniff", "qvdnet0",
+                         marker.hex()) as sniff:
+            for frame in [good, *bad, marker]:
+                tap.stdin.write(frame.hex() + "\n")
+                tap.stdin.flush()
+                assert tap.stdout.readline() == "sent\n"
+            came = sniff.stdout.read().split()
+    assert [f for f in [good, *bad] if f.hex() in came] == [good]
+    node.ask("vm.stop", vm_id=3, grace_ms=0)
+    node.ask("vm.clean", vm_id=3)
+    assert node.left(3) == []
+
+
 def test_port_without_elements_is_mute(net):
     node = net.node
     run("ip", "-n", node.id, "link", "add", "qvd999", "type", "veth", "peer",
@@ -189,13 +210,13 @@ def test_port_without_elements_is_mute(net):
     for cmd in (("set", "qvd999", "master", "qvdnet0", "up"),
                 ("set", "peer999", "address", OTHER, "up")):
         run("ip", "-n", node.id, "link", *cmd)
-    sniff = subprocess.Popen(
-        [*net.at(None), sys.executable, PACKETS, "sniff", "qvdnet0", "0.4"],
-        stdout=subprocess.PIPE, text=True)
-    assert sniff.stdout.readline() == "ready\n"
     frame = packets.arp(OTHER, "10.88.0.50", GATEWAY)
-    net.do(None, sys.executable, PACKETS, "send", "peer999", frame.hex())
-    assert frame.hex() not in sniff.communicate()[0]
+    marker = packets.arp(MAC1, IP1, "10.88.99.98")
+    with net.program(None, PACKETS, "sniff", "qvdnet0",
+                     marker.hex()) as sniff:
+        net.send(None, [frame], "peer999")
+        net.send(1, [marker])
+        assert frame.hex() not in sniff.stdout.read()
     assert 999 in node.ask("vm.list")["vms"]
     assert node.ask("vm.clean", vm_id=999)["removed"] == ["link"]
     assert "qvd999" not in node.links()
@@ -219,50 +240,22 @@ def test_setup_again_keeps_desktops(net):
 
 
 def test_way_out(net):
-    """NAT to a public address; private networks are closed."""
+    """NAT to a public address; private networks are closed, and nobody from
+    outside can begin to talk to a desktop."""
     node = net.node
-    out = f"o{uuid.uuid4().hex[:8]}"
-    run("ip", "netns", "add", out)
+    out = Outside(net, "192.168.7.1/24", "8.8.4.4/32")
     try:
-        run("ip", "-n", node.id, "link", "add", "up0", "type", "veth", "peer",
-            "name", "up0", "netns", out)
-        for ns, addresses in ((node.id, ["203.0.113.1/24"]),
-                              (out, ["203.0.113.2/24", "192.168.7.1/24",
-                                     "8.8.4.4/32"])):
-            for a in addresses:
-                run("ip", "-n", ns, "addr", "add", a, "dev", "up0")
-            run("ip", "-n", ns, "link", "set", "up0", "up")
-        for to in ("8.8.4.4", "192.168.7.1"):
-            run("ip", "-n", node.id, "route", "add", to, "via",
-                "203.0.113.2", "dev", "up0")
         assert net.ping(1, "8.8.4.4")
         assert not net.ping(1, "192.168.7.1")
-        node.setup(nat=True, dns="192.168.7.1")
-        assert not net.ping(1, "192.168.7.1")
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", out, sys.executable, "-c",
-             "import socket; s = socket.create_server(('', 53));"
-             "print('ready', flush=True); s.settimeout(3); s.accept()"],
-            stdout=subprocess.PIPE, text=True)
-        assert server.stdout.readline() == "ready\n"
-        said = net.do(1, sys.executable, "-c", "import socket; socket."
-                      "create_connection(('192.168.7.1', 53), 1);"
-                      "print('connected')", check=False)
-        server.kill()
-        server.wait()
-        server.stdout.close()
-        assert "connected" in said, "the DNS server that was named"
-        # Nobody from outside can begin to talk to a desktop.
-        run("ip", "-n", out, "route", "add", "10.88.0.0/16", "via",
-            "203.0.113.1")
-        assert " 0% packet loss" not in run(
-            "ip", "netns", "exec", out, "ping", "-n", "-c1", "-W1", IP1,
-            check=False)
+        assert not net.ping(out.id, IP1)
+        assert "masquerade" in run(*node.in_net, "nft", "list", "ruleset")
         node.setup(nat=False)
         assert "masquerade" not in run(*node.in_net, "nft", "list",
                                        "ruleset")
+        assert net.ping(1, "8.8.4.4"), "the outside knows the way back"
+        assert not net.ping(out.id, IP1)
     finally:
-        run("ip", "netns", "del", out)
+        out.close()
         node.setup(nat=True)
 
 
@@ -272,7 +265,9 @@ def test_way_out(net):
     {"gateway": "10.88.0.1/31"}, {"gateway": "10.88.0.1/7"},
     {"gateway": "10.88.0/16"}, {"gateway": "::1/64"}, {"dns": "dns.example"},
     {"dns": "1.1.1.1;"}, {"dns": "1.1.1.1 " * 5}, {"nat": "yes"},
-    {"extra": 1}])
+    {"extra": 1}, {"gateway6": "fd00::1"}, {"gateway6": "fd00::1/97"},
+    {"gateway6": "fe80::1/64"}, {"gateway6": "fd00::a58:3/64"},
+    {"packets": -1}])
 def test_setup_is_refused(net, args):
     with pytest.raises(Failed) as e:
         net.node.setup(**args)
