@@ -35,6 +35,10 @@ struct api {
 	struct timer stop_timer;
 	bool stopping;
 	struct err schema_err; /* set: the schema is not ours */
+	/* rollout_drive.c */
+	struct timer rollout_timer;
+	int64_t rollout_due_ms;
+	bool rollout_asking, rollout_again;
 };
 
 enum permission {
@@ -164,7 +168,8 @@ struct resource {
 	const struct db_stmt *del;
 };
 extern const struct resource resource_tenants, resource_users, resource_osfs,
-    resource_images, resource_vms, resource_hosts;
+    resource_images, resource_vms, resource_hosts, resource_rollouts,
+    resource_rollbacks;
 
 void resource_list(struct request *req);
 void resource_get(struct request *req);
@@ -192,6 +197,14 @@ void image_add(struct request *req);
 void image_tag(struct request *req);
 void image_untag(struct request *req);
 void images_settle(struct api *api);
+void image_rollback(struct request *req);
+void rollout_add(struct request *req);
+void rollout_halt(struct request *req);
+void rollout_resume(struct request *req);
+void rollout_widen(struct request *req);
+/* Once, when there is a loop; and whenever a roll-out may be moved on. */
+void rollouts_init(struct api *api);
+void rollouts_wake(struct api *api);
 void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);

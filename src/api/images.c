@@ -81,6 +81,9 @@ static const struct db_stmt in_use = { "image_in_use",
 	"OR EXISTS (SELECT FROM images i WHERE i.id = $1::int "
 	"AND i.osf_id = v.osf_id AND i.version = v.tag) "
 	"UNION ALL "
+	"SELECT 'roll-out ' || r.id || ' to the tag ' || r.tag "
+	"FROM rollouts r WHERE $1::int IN (r.old_image_id, r.new_image_id) "
+	"AND r.state IN ('watching', 'halted') UNION ALL "
 	"SELECT 'it is being imported' FROM images WHERE id = $1::int "
 	"AND state IN ('new', 'importing')",
 	1 };

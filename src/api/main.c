@@ -50,6 +50,7 @@ on_schema(const struct db_result *res, const struct err *err, void *arg)
 	api->schema_err.code = ERR_NONE;
 	/* What was notified while we were not connected. */
 	images_settle(api);
+	rollouts_wake(api);
 	await_wake(api, NULL);
 }
 
@@ -76,6 +77,8 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	/* Before anybody looks: answers come in the order of asking. */
 	if (str_eq(channel, "qvd_images"))
 		images_settle(api);
+	if (str_eq(channel, "qvd_rollouts"))
+		rollouts_wake(api);
 	await_wake(api, channel);
 	if (str_eq(channel, "qvd_vms"))
 		await_wake(api, "qvd_vm_runtimes");
@@ -110,7 +113,7 @@ static int
 run(struct api *api, int fd)
 {
 	static const char *const channels[] = { "qvd_vms", "qvd_vm_runtimes",
-		"qvd_images", NULL };
+		"qvd_images", "qvd_rollouts", NULL };
 	static const struct db_callbacks cbs = {
 		.on_up = on_up, .on_down = on_down, .on_notify = on_notify
 	};
@@ -126,6 +129,7 @@ run(struct api *api, int fd)
 	sigwatch_init(&term, api->loop, SIGTERM, on_signal, api);
 	sigwatch_init(&interrupt, api->loop, SIGINT, on_signal, api);
 	timer_init(&api->stop_timer, api->loop, on_stop_timer, api);
+	rollouts_init(api);
 	api->db = db_new(api->loop, &conf, &cbs, api);
 	server_start(api, fd);
 	loop_run(api->loop);

@@ -190,7 +190,13 @@ static const struct {
 	{ "osfs_tenant_id_fkey", "there is no such tenant" },
 	{ "images_osf_id_fkey", "there is no such OSF" },
 	{ "vms_osf_id_fkey", "there is no such OSF" },
+	{ "vms_vm_group_check",
+	    "a group's name is at most 64 of A-Z a-z 0-9 _ . -" },
 	{ "vms_user_id_fkey", "there is no such user" },
+	{ "rollouts_host_id_fkey", "there is no such host" },
+	{ "rollouts_one",
+	    "another roll-out to that tag has just begun; see 'qvd rollout "
+	    "list'" },
 };
 
 static void

@@ -19,6 +19,7 @@ static const struct field view[] = {
 	VIEW("osf", STR),
 	VIEW("osf_id", I64),
 	VIEW("tag", STR),
+	VIEW("vm_group", STR),
 	VIEW("address", STR),
 	VIEW("blocked", BOOL),
 	VIEW("state", STR),
@@ -51,7 +52,8 @@ static const char *const filters[] = { "user_id", "osf_id", "host_id",
 /* A name without its user fits the VM's or the user's. */
 static const struct db_stmt list = { "vm_list",
 	"SELECT v.id, v.name, v.user_id, v.osf_id, v.tag, "
-	"host(v.address) AS address, v.blocked, v.desired, v.desired_at, "
+	"v.vm_group, host(v.address) AS address, v.blocked, v.desired, "
+	"v.desired_at, "
 	"v.desired_by, v.host_id, v.epoch, v.description, v.created_at, "
 	"u.login AS user, t.name AS tenant, o.name AS osf, h.name AS host, "
 	"u.login || '@' || t.name || '/' || v.name AS path, "
@@ -85,15 +87,16 @@ static const struct db_stmt list = { "vm_list",
 	10 };
 
 static const char *const add[] = { "name", "user_id", "osf_id", "tag",
-	"address", "blocked", "description", NULL };
+	"address", "blocked", "description", "vm_group", NULL };
 static const char *const set[] = { "name", "tag", "blocked", "description",
-	NULL };
+	"vm_group", NULL };
 static const struct db_stmt update = { "vm_update",
 	"UPDATE vms SET name = coalesce($2, name), tag = coalesce($3, tag), "
 	"blocked = coalesce($4::bool, blocked), "
-	"description = nullif(coalesce($5, description), '') "
+	"description = nullif(coalesce($5, description), ''), "
+	"vm_group = nullif(coalesce($6, vm_group), '') "
 	"WHERE id = $1 RETURNING id",
-	5 };
+	6 };
 static const struct db_stmt in_use = { "vm_in_use",
 	"SELECT 'it is ' || coalesce(CASE WHEN r.state <> 'stopped' "
 	"THEN r.state END, 'to be running') || '; stop it first' AS what "
@@ -127,11 +130,12 @@ static const struct db_stmt used_stmt = { "vm_add_used",
 	0 };
 static const struct db_stmt insert = { "vm_insert",
 	"INSERT INTO vms (name, user_id, osf_id, tag, address, blocked, "
-	"description) SELECT coalesce($1, o.name), $2::int, $3::int, "
+	"description, vm_group) SELECT coalesce($1, o.name), $2::int, $3::int, "
 	"coalesce($4, 'default'), $5::inet, coalesce($6::bool, false), "
-	"nullif($7, '') FROM osfs o JOIN users u ON u.id = $2::int "
+	"nullif($7, ''), nullif($8, '') FROM osfs o JOIN users u ON u.id = "
+	"$2::int "
 	"WHERE o.id = $3::int AND o.tenant_id = u.tenant_id RETURNING id",
-	7 };
+	8 };
 
 struct adding {
 	struct vm_row row;
@@ -173,6 +177,7 @@ insert_vm(struct request *req)
 	db_param_str(&p, a->address);
 	db_param_bool(&p, a->row.blocked);
 	db_param_str(&p, a->row.description);
+	db_param_str(&p, a->row.vm_group);
 	change_exec(req, &insert, &p, on_inserted);
 }
 

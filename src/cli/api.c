@@ -27,6 +27,7 @@ static const struct {
 	[ARG_IMAGE] = { "/v1/images", "image" },
 	[ARG_VM] = { "/v1/vms", "VM" },
 	[ARG_HOST] = { "/v1/hosts", "host" },
+	[ARG_ROLLOUT] = { "/v1/rollouts", "rollout" },
 };
 
 const char *

@@ -45,6 +45,7 @@ enum arg_type {
 	ARG_IMAGE,
 	ARG_VM,
 	ARG_HOST,
+	ARG_ROLLOUT,
 	ARG_CONFIG, /* a configuration key */
 	ARG_TYPE_COUNT_
 };

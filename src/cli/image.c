@@ -129,6 +129,17 @@ static const struct command commands[] = {
 	    "next time. The tag 'head' moves by itself to the newest." },
 	{ "untag", run_untag, tag_args,
 	    .summary = "Removes a tag from an image" },
+	{ "rollout", run_image_rollout, image_rollout_args,
+	    "Moves a tag to an image in waves, watching each",
+	    "The VMs of a wave get the new version when they start the next "
+	    "time. When it fails more often than the old one, or is slower, "
+	    "the roll-out halts by itself, says why, and nobody gets it any "
+	    "more. 'qvd rollout' shows how far it is." },
+	{ "rollback", run_image_rollback, image_rollback_args,
+	    "Puts the old version of an OSF's tag back, at once",
+	    "A roll-out under way is taken back; else the tag goes where it "
+	    "was before it moved the last time. Every start from then on "
+	    "uses the old version; what runs goes on." },
 	{ "block", run_block, one_args,
 	    .summary = "Keeps VMs from starting images" },
 	{ "unblock", run_unblock, one_args,

@@ -6,8 +6,8 @@
 #include "cli/cli.h"
 
 const struct noun *const nouns[] = { &noun_tenant, &noun_user, &noun_osf,
-	&noun_image, &noun_vm, &noun_host, &noun_session, &noun_config,
-	&noun_event, &noun_why, &noun_db, &noun_up, &noun_help,
+	&noun_image, &noun_rollout, &noun_vm, &noun_host, &noun_session,
+	&noun_config, &noun_event, &noun_why, &noun_db, &noun_up, &noun_help,
 	&noun_completion, NULL };
 
 const struct noun *

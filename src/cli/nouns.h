@@ -6,10 +6,17 @@
 #ifndef CLI_NOUNS_H
 #define CLI_NOUNS_H
 
-struct noun;
+#include "cli/cli.h"
 
 extern const struct noun noun_tenant, noun_user, noun_osf, noun_image, noun_vm,
     noun_host, noun_session, noun_config, noun_event, noun_why, noun_db,
-    noun_up, noun_help, noun_completion;
+    noun_up, noun_help, noun_completion, noun_rollout;
+
+/* Commands of `qvd image` that are about roll-outs: rollout.c. */
+extern const struct arg image_rollout_args[], image_rollback_args[];
+int run_image_rollout(
+    struct cli *cli, const struct values *values, struct err *err);
+int run_image_rollback(
+    struct cli *cli, const struct values *values, struct err *err);
 
 #endif

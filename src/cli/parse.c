@@ -36,6 +36,7 @@ arg_meta(const struct arg *arg)
 		[ARG_IMAGE] = "IMAGE",
 		[ARG_VM] = "VM",
 		[ARG_HOST] = "HOST",
+		[ARG_ROLLOUT] = "ROLLOUT",
 		[ARG_CONFIG] = "KEY",
 	};
 	_Static_assert(ARRAY_SIZE(metas) == ARG_TYPE_COUNT_, "a meta each");
@@ -303,6 +304,7 @@ value_to_json(struct cli *cli, const struct arg *arg, const char *text,
 	case ARG_IMAGE:
 	case ARG_VM:
 	case ARG_HOST:
+	case ARG_ROLLOUT:
 		if ((r = api_id(cli, arg->type, text, &id, err)) < 0)
 			return r;
 		*ret = json_integer(id);

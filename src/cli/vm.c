@@ -50,6 +50,8 @@ static const struct arg add_args[] = {
 	{ "--address", ARG_TEXT, 0, "address",
 	    .doc = "its address; by default the next free one of "
 		   "network.range" },
+	{ "--group", ARG_TEXT, 0, "vm_group", .meta = "GROUP",
+	    .doc = "VMs that a roll-out can begin with" },
 	{ "--description", ARG_TEXT, 0, "description",
 	    .doc = "what it is for" },
 	ARG_END,
@@ -60,6 +62,8 @@ static const struct arg set_args[] = {
 	{ "--name", ARG_NAME, 0, "name", .doc = "its new name" },
 	{ "--tag", ARG_NAME, 0, "tag",
 	    .doc = "the tag or version that it follows" },
+	{ "--group", ARG_TEXT, 0, "vm_group", .meta = "GROUP",
+	    .doc = "VMs that a roll-out can begin with; empty: none" },
 	{ "--description", ARG_TEXT, 0, "description",
 	    .doc = "what it is for" },
 	ARG_END,

@@ -177,6 +177,16 @@ print_user_now(struct cli *cli, const json_t *user)
 		: ", can't log in without a password");
 }
 
+static void
+print_image_now(struct cli *cli, const json_t *image)
+{
+	printf("Image %" PRId64 ", %s, is %s%s; %" PRId64 " VM(s) run it.\n\n",
+	    json_get_int(image, "id", 0), text_clean(cli, object_name(image)),
+	    json_get_str(image, "state", "?"),
+	    json_get_bool(image, "blocked", false) ? " and blocked" : "",
+	    json_get_int(image, "vms", 0));
+}
+
 static int
 why_object(struct cli *cli, const struct values *values, enum arg_type type,
     void (*print_now)(struct cli *, const json_t *), struct err *err)
@@ -225,6 +235,12 @@ static int
 run_user(struct cli *cli, const struct values *values, struct err *err)
 {
 	return why_object(cli, values, ARG_USER, print_user_now, err);
+}
+
+static int
+run_image(struct cli *cli, const struct values *values, struct err *err)
+{
+	return why_object(cli, values, ARG_IMAGE, print_image_now, err);
 }
 
 /* What led to the incident: the VM's events up to its last one. */
@@ -301,6 +317,13 @@ static const struct arg user_args[] = {
 	ARG_END,
 };
 
+static const struct arg image_args[] = {
+	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED,
+	    .doc = "the image: an id, xfce/VERSION, or xfce:TAG" },
+	LIMIT_ARG,
+	ARG_END,
+};
+
 static const struct arg ref_args[] = {
 	{ "REFERENCE", ARG_TEXT, ARG_REQUIRED,
 	    .doc = "the eight characters that a client or a log showed" },
@@ -312,6 +335,9 @@ static const struct command commands[] = {
 	    .summary = "Tells what happened to a VM and its session" },
 	{ "user", run_user, user_args,
 	    .summary = "Tells what happened to a user" },
+	{ "image", run_image, image_args,
+	    .summary = "Tells what happened to an image, its roll-outs and "
+		       "the VMs that ran it" },
 	{ "ref", run_ref, ref_args,
 	    .summary =
 		"Tells what is behind a reference that a user was shown" },

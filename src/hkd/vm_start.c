@@ -19,13 +19,10 @@
 #define START_MS    60000
 #define AGENT_MS    60000
 
-/* A tag of the OSF; else the version of that name. */
 static const struct db_stmt image_stmt = { "vm_image",
 	"SELECT id, version, state, blocked, checksum, progress, error "
-	"FROM images WHERE osf_id = $1 AND id = coalesce("
-	"(SELECT image_id FROM image_tags WHERE osf_id = $1 AND tag = $2), "
-	"(SELECT id FROM images WHERE osf_id = $1 AND version = $2))",
-	2 };
+	"FROM images WHERE id = vm_image($1)",
+	1 };
 
 static void
 fail(struct vm *vm, const struct err *err)
@@ -215,11 +212,12 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	free(vm->image_name);
 	vm->image_name = xasprintf(
 	    "%s@%s", vm->want.osf, version != NULL ? version : vm->want.tag);
+	/* A failure is this image's, too. */
+	vm->image_id = db_rows(res) > 0 ? db_i64(res, 0, "id") : 0;
 	if (check_image(vm, res, &why) < 0) {
 		fail(vm, &why);
 		return;
 	}
-	vm->image_id = db_i64(res, 0, "id");
 	free(vm->checksum);
 	vm->checksum = xstrdup(db_str(res, 0, "checksum"));
 	vm->phase_ms[0] = 0;
@@ -255,7 +253,6 @@ vm_start_turn(struct vm *vm)
 		fail(vm, &err);
 		return;
 	}
-	db_param_i64(&p, vm->want.osf_id);
-	db_param_str(&p, vm->want.tag);
+	db_param_i64(&p, vm->id);
 	db_exec(vm->node->db, &image_stmt, &p, 0, on_image, vm);
 }

@@ -253,6 +253,7 @@ struct event {
 	const char *text;
 	int64_t duration_ms; /* -1: none */
 	const struct failure *failure;
+	bool of_image; /* it tells something of the image that the VM runs */
 };
 void event_write(struct broker *b, const struct event *e);
 /* The same as a parameter list, for use inside a transaction. */

@@ -41,6 +41,7 @@ event_params(struct db_params *p, const struct broker *b, const struct event *e)
 	db_param_str(
 	    p, e->failure != NULL ? err_id(e->failure->err.code) : NULL);
 	db_param_str(p, e->failure != NULL ? e->failure->ref : NULL);
+	db_param_bool(p, e->of_image);
 }
 
 static void

@@ -167,7 +167,8 @@ on_connected(const struct db_result *res, const struct err *err, void *arg)
 				    .vm_id = op->vm_id,
 				    .user_id = op->user_id,
 				    .text = text,
-				    .duration_ms = op->duration_ms });
+				    .duration_ms = op->duration_ms,
+				    .of_image = !op->resumed });
 		rpc_reply(op->call, NULL, -1);
 	}
 	free(op);
@@ -254,7 +255,8 @@ op_failed(struct rpc_call *call, const json_t *args, int fd, void *arg)
 				   .user_id = h->user_id,
 				   .text = f.err.msg,
 				   .duration_ms = -1,
-				   .failure = &f });
+				   .failure = &f,
+				   .of_image = f.err.code == ERR_SESSION });
 	hold_release(w->broker, h);
 }
 

@@ -78,12 +78,11 @@ STMT(sql_hosts, 1,
     "AND v.id <> $1 LEFT JOIN osfs o ON o.id = v.osf_id "
     "GROUP BY h.id, r.host_id");
 
-/* Later ones win: tenant, OSF, image that its tag names, user, VM. */
+/* Later ones win: tenant, OSF, image that it gets, user, VM. */
 STMT(sql_properties, 1,
     "SELECT p.key, p.value FROM vms v JOIN users u ON u.id = v.user_id "
-    "LEFT JOIN image_tags i ON i.osf_id = v.osf_id AND i.tag = v.tag "
     "JOIN LATERAL (VALUES (1, 'tenant', u.tenant_id), "
-    "(2, 'osf', v.osf_id), (3, 'image', i.image_id), "
+    "(2, 'osf', v.osf_id), (3, 'image', vm_image(v.id)), "
     "(4, 'user', v.user_id), (5, 'vm', v.id)) AS k (place, kind, id) "
     "ON true JOIN properties p ON p.kind = k.kind AND p.object_id = k.id "
     "WHERE v.id = $1 ORDER BY k.place");
@@ -137,7 +136,10 @@ STMT(sql_token_new, 5,
     "interval '1 s') RETURNING id");
 STMT(sql_tokens_expire, 0, "DELETE FROM tokens WHERE expires_at < now()");
 
-/* name, vm, user, host, text, duration, error id, reference */
-STMT(sql_event, 8,
+/* name, vm, user, host, text, duration, error id, reference, whether it
+ * speaks of the image that the VM runs */
+STMT(sql_event, 9,
     "INSERT INTO events (name, vm_id, user_id, host_id, text, duration_ms, "
-    "error_id, ref) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+    "error_id, ref, image_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
+    "CASE WHEN $9 THEN (SELECT image_id FROM vm_runtimes "
+    "WHERE vm_id = $2::int) END)");

@@ -129,6 +129,8 @@ const struct field vm_fields[] = { FIELD(struct vm_row, id, I64, RO),
 	FIELD(struct vm_row, host_id, I64, RO, .doc = "Where it is placed."),
 	FIELD(struct vm_row, epoch, I64, RO),
 	FIELD(struct vm_row, description, STR, TEXT),
+	FIELD(struct vm_row, vm_group, STR, .max = NAME_BYTES_MAX,
+	    .doc = "VMs that a roll-out can begin with; empty: none."),
 	FIELD(struct vm_row, created_at, TIME, RO), FIELD_END };
 
 const struct field vm_runtime_fields[] = { FIELD(struct vm_runtime_row, vm_id,

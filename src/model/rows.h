@@ -119,6 +119,7 @@ struct vm_row {
 	int64_t host_id; /* 0: not placed */
 	int64_t epoch;
 	const char *description;
+	const char *vm_group; /* for roll-outs; NULL: none */
 	int64_t created_at;
 };
 

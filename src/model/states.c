@@ -34,3 +34,6 @@ ENUM_DEFINE(hypervisor, HYPERVISOR_TABLE(X));
 #define X(name, word) [ROOT_KIND_##name] = word,
 ENUM_DEFINE(root_kind, ROOT_KIND_TABLE(X));
 #undef X
+#define X(name, word) [ROLLOUT_##name] = word,
+ENUM_DEFINE(rollout_state, ROLLOUT_STATE_TABLE(X));
+#undef X

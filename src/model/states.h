@@ -84,6 +84,12 @@
 	X(PERSISTENT, "persistent") \
 	X(VOLATILE, "volatile")
 
+#define ROLLOUT_STATE_TABLE(X)  \
+	X(WATCHING, "watching") \
+	X(HALTED, "halted")     \
+	X(FINISHED, "finished") \
+	X(ROLLED_BACK, "rolled-back")
+
 #define X(name, word) VM_STATE_##name,
 enum vm_state { VM_STATE_TABLE(X) VM_STATE_COUNT_ };
 #undef X
@@ -117,6 +123,9 @@ enum hypervisor { HYPERVISOR_TABLE(X) HYPERVISOR_COUNT_ };
 #define X(name, word) ROOT_KIND_##name,
 enum root_kind { ROOT_KIND_TABLE(X) ROOT_KIND_COUNT_ };
 #undef X
+#define X(name, word) ROLLOUT_##name,
+enum rollout_state { ROLLOUT_STATE_TABLE(X) ROLLOUT_STATE_COUNT_ };
+#undef X
 
 ENUM_FUNCTIONS(vm_state);
 ENUM_FUNCTIONS(vm_event);
@@ -129,5 +138,6 @@ ENUM_FUNCTIONS(host_state);
 ENUM_FUNCTIONS(osf_kind);
 ENUM_FUNCTIONS(hypervisor);
 ENUM_FUNCTIONS(root_kind);
+ENUM_FUNCTIONS(rollout_state);
 
 #endif

@@ -156,11 +156,16 @@ test_sql_words(void **state)
 {
 	_cleanup_(freep)
 	char *sql = NULL;
+	_cleanup_(freep)
+	char *rollouts = NULL;
 	struct err err;
 
 	if (fs_read_file(SQL_DIR "/0001-farm.sql", 1 << 20, &sql, NULL, &err) <
-	    0)
+		0 ||
+	    fs_read_file(SQL_DIR "/0003-rollouts.sql", 1 << 20, &rollouts, NULL,
+		&err) < 0)
 		fail_msg("%s", err.msg);
+	compare_check(rollouts, "rollouts", "state", &rollout_state_words);
 	compare_check(sql, "vm_runtimes", "state", &vm_state_words);
 	compare_check(sql, "vm_runtimes", "session", &session_state_words);
 	compare_check(sql, "vms", "desired", &vm_desired_words);
