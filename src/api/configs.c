@@ -19,6 +19,8 @@ static const char *const type_words[] = {
 	[CONFIG_ADDRESS] = "address",
 	[CONFIG_NET6] = "address/prefix",
 	[CONFIG_EGRESS] = "egress policy",
+	[CONFIG_HOME_STORE] = "word",
+	[CONFIG_ROOT_STORE] = "word",
 };
 
 static const struct db_stmt list_stmt = { "config_list",

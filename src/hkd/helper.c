@@ -19,6 +19,14 @@ static const struct rpc_op operations[] = {
 	{ "image.import", handle_image_import },
 	{ "image.checkout", handle_image_checkout },
 	{ "image.verify", handle_image_verify },
+	{ "storage.check", handle_storage_check },
+	{ "home.look", handle_home_look },
+	{ "home.snapshot", handle_home_snapshot },
+	{ "home.restore", handle_home_restore },
+	{ "home.forget", handle_home_forget },
+	{ "home.grow", handle_home_grow },
+	{ "home.convert", handle_home_convert },
+	{ "storage.collect", handle_storage_collect },
 	{ "vm.start", handle_vm_start },
 	{ "vm.adopt", handle_vm_adopt },
 	{ "vm.list", handle_vm_list },
@@ -108,6 +116,7 @@ make_directories(const struct helper *h, struct err *err)
 		{ "images/trees", 0700, false },
 		{ "vms", 0700, false },
 		{ "homes", 0700, false },
+		{ "snapshots", 0700, false },
 	};
 	size_t i;
 	int r;

@@ -17,6 +17,7 @@ struct image_args {
 	const char *message;
 	const char *version;
 	const char *checksum;
+	enum root_store root_store; /* what it is checked out for */
 };
 
 static const struct field import_fields[] = { FIELD(struct image_args, image_id,
@@ -31,6 +32,7 @@ static const struct field import_fields[] = { FIELD(struct image_args, image_id,
 static const struct field checksum_fields[] = {
 	FIELD(struct image_args, checksum, STR, .flags = FIELD_REQUIRED,
 	    .max = 64),
+	FIELD_ENUM_OF(struct image_args, root_store, root_store_words),
 	FIELD_END
 };
 

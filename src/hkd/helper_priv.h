@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of the helper share: helper.c (life, queue of jobs),
- * helper_vm.c, helper_image.c and helper_channel.c (operations).
+ * helper_vm.c, helper_image.c, helper_storage.c and helper_channel.c
+ * (operations).
  *
  * A job is one rpc call that needs an operation process. Jobs with the same
  * key (a VM, the image store) run one after the other, in the order in which
@@ -82,6 +83,22 @@ void helper_netns_leave(struct helper *helper);
 
 /* Handlers, by file. arg is the struct helper. */
 void handle_node_setup(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_storage_check(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_look(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_snapshot(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_restore(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_forget(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_grow(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_home_convert(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_storage_collect(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_start(
     struct rpc_call *call, const json_t *args, int fd, void *arg);

@@ -16,35 +16,31 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "confine/confine.h"
+#include "hkd/hv_request.h"
 #include "hkd/op.h"
 #include "hypervisor/hv.h"
 #include "json/json.h"
 
-struct request {
-	const struct hv_ops
-	    *ops; /* of a VM that has run; a start finds its own */
-	struct hv_node node;
-	const json_t *args;
-	int64_t vm_id;
-	struct arena *arena;
-};
-
 static json_t *
 run_to_json(const struct hv_run *run)
 {
-	json_t *phases = json_object();
+	json_t *phases = json_object(), *o;
 	int i;
 
 	for (i = 0; i < run->n_phases; i++)
 		json_object_set_new(phases, run->phases[i].name,
 		    json_real((double)run->phases[i].us / 1000.0));
-	return json_pack("{si sI sI so}", "pid", (int)run->pid, "start_time",
+	o = json_pack("{si sI sI so}", "pid", (int)run->pid, "start_time",
 	    (json_int_t)run->start_time, "epoch", (json_int_t)run->epoch,
 	    "phases", phases);
+	if (run->home.store != HOME_STORE_AUTO)
+		json_object_set_new(
+		    o, "home", json_encode(home_info_fields, &run->home));
+	return o;
 }
 
 static int
-do_start(const struct request *q, struct err *err)
+do_start(const struct hv_request *q, struct err *err)
 {
 	struct hv_vm vm = hv_vm_defaults;
 	const struct hv_ops *ops;
@@ -62,7 +58,7 @@ do_start(const struct request *q, struct err *err)
 }
 
 static int
-do_adopt(const struct request *q, struct err *err)
+do_adopt(const struct hv_request *q, struct err *err)
 {
 	struct hv_run run;
 	int r, status;
@@ -75,7 +71,7 @@ do_adopt(const struct request *q, struct err *err)
 }
 
 static int
-do_stop(const struct request *q, struct err *err)
+do_stop(const struct hv_request *q, struct err *err)
 {
 	int grace_ms = (int)json_get_int(q->args, "grace_ms", 0);
 	int r = q->ops->stop(&q->node, q->vm_id, grace_ms, err);
@@ -84,7 +80,7 @@ do_stop(const struct request *q, struct err *err)
 }
 
 static int
-do_clean(const struct request *q, struct err *err)
+do_clean(const struct hv_request *q, struct err *err)
 {
 	json_t *removed = json_array();
 	int r = q->ops->clean(&q->node, q->vm_id, removed, err);
@@ -97,7 +93,7 @@ do_clean(const struct request *q, struct err *err)
 }
 
 static int
-do_list(const struct request *q, struct err *err)
+do_list(const struct hv_request *q, struct err *err)
 {
 	json_t *ids = json_array();
 	int r = q->ops->list(&q->node, ids, err);
@@ -110,7 +106,7 @@ do_list(const struct request *q, struct err *err)
 }
 
 static int
-do_limits(const struct request *q, struct err *err)
+do_limits(const struct hv_request *q, struct err *err)
 {
 	struct hv_limits limits;
 	int r = q->ops->limits(&q->node, q->vm_id, &limits, err);
@@ -122,7 +118,7 @@ do_limits(const struct request *q, struct err *err)
 
 static const struct {
 	const char *name;
-	int (*fn)(const struct request *q, struct err *err);
+	int (*fn)(const struct hv_request *q, struct err *err);
 } operations[] = {
 	{ "start", do_start },
 	{ "adopt", do_adopt },
@@ -130,6 +126,13 @@ static const struct {
 	{ "clean", do_clean },
 	{ "list", do_list },
 	{ "limits", do_limits },
+	{ "look", home_op_look },
+	{ "snapshot", home_op_snapshot },
+	{ "restore", home_op_restore },
+	{ "forget", home_op_forget },
+	{ "grow", home_op_grow },
+	{ "convert", home_op_convert },
+	{ "collect", root_op_collect },
 };
 
 /* With [node] netns, descriptor 1 is that network namespace. */
@@ -151,7 +154,7 @@ enter_netns(const json_t *request, struct err *err)
 }
 
 static int
-perform(struct request *q, const json_t *request, struct err *err)
+perform(struct hv_request *q, const json_t *request, struct err *err)
 {
 	const char *name = json_get_str(request, "op", "");
 	size_t i;
@@ -176,7 +179,7 @@ perform(struct request *q, const json_t *request, struct err *err)
 int
 main(void)
 {
-	struct request q = { 0 };
+	struct hv_request q = { 0 };
 	struct err err = { 0 };
 	json_t *request;
 	int r;

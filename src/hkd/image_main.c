@@ -21,6 +21,7 @@
 #include "hkd/op.h"
 #include "image/image.h"
 #include "json/json.h"
+#include "storage/storage.h"
 
 static void
 on_progress(int percent, const char *text, void *arg)
@@ -63,10 +64,15 @@ do_import(const char *data_dir, const json_t *args, struct err *err)
 static int
 do_checkout(const char *data_dir, const json_t *args, struct err *err)
 {
-	int r =
-	    image_checkout(data_dir, json_get_str(args, "checksum", ""), err);
+	const char *checksum = json_get_str(args, "checksum", "");
+	enum root_store store = ROOT_STORE_OVERLAY;
+	int r;
 
-	return r < 0 ? r : op_send_result(json_object(), -1);
+	root_store_from_str(json_get_str(args, "root_store", ""), &store);
+	if ((r = image_checkout(data_dir, checksum, err)) < 0 ||
+	    (r = storage_root_prepare(data_dir, checksum, store, err)) < 0)
+		return r;
+	return op_send_result(json_object(), -1);
 }
 
 static int

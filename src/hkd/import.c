@@ -174,8 +174,9 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 	im->size_bytes = json_get_int(result, "size_bytes", 0);
 	/* Published means: a desktop can start at once. */
 	im->request = rpc_ask(im->node->helper, "image.checkout",
-	    json_pack("{ss}", "checksum", checksum), -1, CHECKOUT_MS,
-	    on_checked_out, im);
+	    json_pack("{ss ss}", "checksum", checksum, "root_store",
+		root_store_to_str(im->node->settings.root_store)),
+	    -1, CHECKOUT_MS, on_checked_out, im);
 }
 
 static void

@@ -319,15 +319,54 @@ on_network(const json_t *result, int fd, const struct err *err, void *arg)
 	read_vms(node);
 }
 
+/* A wrong choice is said at once; what can be started without it is. */
+static void
+on_storage(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct node *node = arg;
+	struct event event = { .name = "host.storage-unusable",
+		.duration_ms = -1 };
+	char ref[REF_LEN + 1];
+
+	closep(&fd);
+	if (err == NULL || rpc_is_cut(node->helper))
+		return;
+	ref_make(ref);
+	event.error_id = err_id(err->code);
+	event.ref = ref;
+	store_event(node, &event, "%s", err->msg);
+	log_err(LOG_LEVEL_ERROR, err,
+	    "this node can't keep desktops as chosen, reference %s", ref);
+}
+
+static void
+check_storage(struct node *node)
+{
+	const struct node_settings *s = &node->settings;
+
+	node->storage_asked = true;
+	/* What an image's files are checked out as may be another thing. */
+	map_done(&node->trees);
+	map_init_str(&node->trees);
+	rpc_ask(node->helper, "storage.check",
+	    json_pack("{ss ss}", "home_store", home_store_to_str(s->home_store),
+		"root_store", root_store_to_str(s->root_store)),
+	    -1, SETUP_MS, on_storage, node);
+}
+
 static void
 on_settings(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct node *node = arg;
 	const struct node_settings *s = &node->settings;
+	struct settings_changes changed;
 
 	if (chain_broke(node, err, "read the configuration"))
 		return;
-	if (!settings_take(&node->settings, res) && node->network_ready) {
+	settings_take(&node->settings, res, &changed);
+	if (changed.storage || !node->storage_asked)
+		check_storage(node);
+	if (!changed.network && node->network_ready) {
 		node_pump_queue(node);
 		read_vms(node);
 		return;
@@ -509,6 +548,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->ctl_peers);
 	list_init(&node->queue);
 	list_init(&node->imports);
+	list_init(&node->collects);
 	list_init(&node->outbox);
 	map_init(&node->vms);
 	map_init_str(&node->trees);
@@ -528,6 +568,7 @@ node_done(struct node *node)
 	MAP_EACH (&node->vms, vm)
 		vm_free(vm);
 	imports_done(node);
+	collects_done(node);
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);

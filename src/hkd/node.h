@@ -19,6 +19,7 @@
 #include "db/db.h"
 #include "loop/loop.h"
 #include "model/node_conf.h"
+#include "model/states.h"
 #include "net/rpc.h"
 
 /* From the farm's configuration rows. */
@@ -33,6 +34,10 @@ struct node_settings {
 	int starts;   /* at once */
 	int64_t lease_ms;
 	int64_t grace_ms;
+	enum home_store home_store;
+	enum root_store root_store;
+	int64_t root_mb;
+	int64_t root_keep_ms;
 };
 
 enum node_phase {
@@ -57,6 +62,7 @@ struct node {
 	int64_t down_since_ms;
 	struct node_settings settings;
 	bool network_ready;
+	bool storage_asked; /* whether the node can do what is chosen */
 	struct timer heartbeat;
 	struct timer retry; /* of the chain below, or of writing */
 	int64_t retry_ms;
@@ -69,7 +75,8 @@ struct node {
 	int n_adopting;    /* answers still to come */
 	struct map trees;  /* checksums whose files are known to be here */
 	struct list imports;
-	struct list outbox; /* events not yet written */
+	struct list collects; /* removals of old changes under way */
+	struct list outbox;   /* events not yet written */
 	int n_outbox;
 	bool outbox_busy;
 };
@@ -114,6 +121,10 @@ void store_done(struct node *node);
 void imports_claim(struct node *node);
 void imports_done(struct node *node);
 
+/* collect.c: a VM's changes to versions that it doesn't run from any more. */
+void collect_begin(struct node *node, int64_t vm_id, const char *checksum);
+void collects_done(struct node *node);
+
 /* ctl.c */
 void ctl_open(struct node *node, int fd);
 void ctl_close(struct node *node);
@@ -121,8 +132,13 @@ void ctl_close(struct node *node);
 /* settings.c: rows of configs. */
 void settings_init(struct node_settings *s);
 void settings_done(struct node_settings *s);
-/* True if what the network needs has changed. */
-bool settings_take(struct node_settings *s, const struct db_result *res);
+/* Sets what else but a value has changed. */
+struct settings_changes {
+	bool network;
+	bool storage;
+};
+void settings_take(struct node_settings *s, const struct db_result *res,
+    struct settings_changes *ret);
 extern const struct db_stmt settings_stmt;
 
 #endif

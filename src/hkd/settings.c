@@ -30,8 +30,23 @@ take_number(const struct db_result *res, const char *name)
 	    config_find(name), db_lookup(res, "key", name, "value"));
 }
 
-bool
-settings_take(struct node_settings *s, const struct db_result *res)
+static bool
+take_storage(struct node_settings *s, const struct db_result *res)
+{
+	enum home_store home = take_number(res, "node.storage.home");
+	enum root_store root = take_number(res, "node.storage.root");
+	bool changed = home != s->home_store || root != s->root_store;
+
+	s->home_store = home;
+	s->root_store = root;
+	s->root_mb = take_number(res, "node.storage.root.mb");
+	s->root_keep_ms = take_number(res, "node.storage.root.keep");
+	return changed;
+}
+
+void
+settings_take(struct node_settings *s, const struct db_result *res,
+    struct settings_changes *ret)
 {
 	bool nat = take_number(res, "vm.network.nat") != 0;
 	int packets = (int)take_number(res, "vm.network.packets");
@@ -49,13 +64,16 @@ settings_take(struct node_settings *s, const struct db_result *res)
 	s->starts = (int)take_number(res, "hkd.starts");
 	if (s->starts == 0)
 		s->starts = 2 * get_nprocs();
-	return changed;
+	ret->network = changed;
+	ret->storage = take_storage(s, res);
 }
 
 void
 settings_init(struct node_settings *s)
 {
-	settings_take(s, NULL);
+	struct settings_changes unused;
+
+	settings_take(s, NULL, &unused);
 }
 
 void

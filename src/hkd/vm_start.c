@@ -127,19 +127,23 @@ step_start(struct vm *vm)
 	_cleanup_(freep)
 	char *host = hostname_of(vm);
 	const struct vm_wanted *w = &vm->want;
+	const struct node_settings *s = &vm->node->settings;
 	json_t *args;
 
 	vm_set_text(vm, "starting the container");
 	set_step(vm, VM_STEP_START);
 	vm->touched = true;
-	args = json_pack("{sI ss ss sb ss si sI sI sI sI sI sI}", "epoch",
-	    (json_int_t)vm->epoch, "hostname", host, "checksum", vm->checksum,
-	    "volatile", (int)w->is_volatile, "address", w->address,
-	    "idmap_slot", (int)w->idmap_slot, "memory_mb",
+	args = json_pack("{sI ss ss sb ss si sI sI sI sI sI sI ss ss sI}",
+	    "epoch", (json_int_t)vm->epoch, "hostname", host, "checksum",
+	    vm->checksum, "volatile", (int)w->is_volatile, "address",
+	    w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
 	    (json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
 	    "cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
 	    (json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
-	    "home_mb", (json_int_t)w->home_mb);
+	    "home_mb", (json_int_t)w->home_mb, "home_store",
+	    home_store_to_str(s->home_store), "root_store",
+	    root_store_to_str(s->root_store), "root_mb",
+	    (json_int_t)s->root_mb);
 	vm_network_args(vm, args);
 	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }
@@ -228,8 +232,9 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	vm_set_text(vm, "checking out image %s", vm->image_name);
 	set_step(vm, VM_STEP_CHECKOUT);
 	vm->request = rpc_ask(vm->node->helper, "image.checkout",
-	    json_pack("{ss}", "checksum", vm->checksum), -1, CHECKOUT_MS,
-	    on_checked_out, vm);
+	    json_pack("{ss ss}", "checksum", vm->checksum, "root_store",
+		root_store_to_str(vm->node->settings.root_store)),
+	    -1, CHECKOUT_MS, on_checked_out, vm);
 }
 
 void

@@ -32,6 +32,8 @@ stopped(struct vm *vm)
 	if (!vm_enter(vm, VM_EVENT_CLEAN))
 		return;
 	vm_event(vm, "vm.stopped", took, "stopped, nothing of it is left");
+	if (vm->checksum != NULL && !vm->want.is_volatile)
+		collect_begin(vm->node, vm->id, vm->checksum);
 	vm_reconcile(vm);
 }
 

@@ -164,7 +164,7 @@ hv_clean(
 	note(removed, r == 0 && did, "link");
 	s = remove_groups(&op, removed, r == 0 ? err : NULL);
 	r = r == 0 ? s : r;
-	s = storage_overlay.clean(
+	s = storage_root_clean(
 	    node->data_dir, vm_id, &did, r == 0 ? err : NULL);
 	note(removed, s == 0 && did, "volatile root");
 	r = r == 0 ? s : r;

@@ -22,9 +22,9 @@ const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
 	FIELD(struct hv_node, prefix6, I32), FIELD(struct hv_node, dns, STR),
 	FIELD(struct hv_node, limits_optional, BOOL), FIELD_END };
 
-const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
-					  .flags = FIELD_REQUIRED, .min = 1,
-					  .max = HV_VM_ID_MAX),
+const struct field hv_vm_fields[] = {
+	FIELD(struct hv_vm, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1,
+	    .max = HV_VM_ID_MAX),
 	FIELD(struct hv_vm, epoch, I64, .flags = FIELD_REQUIRED, .min = 0,
 	    .max = INT64_MAX),
 	FIELD(struct hv_vm, hypervisor, STR, .max = 16),
@@ -45,7 +45,10 @@ const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
 	FIELD(struct hv_vm, egress, STR, .max = EGRESS_TEXT_MAX,
 	    .check = egress_check),
 	FIELD(struct hv_vm, rate_kbit, I64, .min = 0, .max = INT32_MAX),
-	FIELD_END };
+	FIELD_ENUM_OF(struct hv_vm, home_store, home_store_words),
+	FIELD_ENUM_OF(struct hv_vm, root_store, root_store_words),
+	FIELD(struct hv_vm, root_mb, I32, .min = 0, .max = INT32_MAX), FIELD_END
+};
 
 const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",

@@ -15,6 +15,8 @@
 
 #include "base/err.h"
 #include "base/field.h"
+#include "model/states.h"
+#include "storage/home.h"
 
 #define HV_VM_ID_MAX 999999999999 /* = CONFINE_ID_MAX: names of links */
 
@@ -49,6 +51,9 @@ struct hv_vm {
 	int32_t cpu_weight;
 	int32_t pids_max;
 	int32_t home_mb;
+	enum home_store home_store; /* for what is yet to be made */
+	enum root_store root_store;
+	int32_t root_mb; /* limit of changes to the root; 0: none */
 	/* The firewall's, no concern of a hypervisor (confine/confine.h). */
 	const char *egress;
 	int64_t rate_kbit;
@@ -67,6 +72,7 @@ struct hv_run {
 		int64_t us;
 	} phases[HV_PHASES_MAX];
 	int n_phases;
+	struct home_info home; /* of a start */
 };
 
 /* As the kernel has them. -1: no limit, or nobody controls it. */
@@ -132,6 +138,9 @@ char *hv_vm_dir(const struct hv_node *node, int64_t vm_id);
  * through its monitor, never through names that the guest controls. */
 struct cgroup;
 int hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir,
+    int64_t vm_id, int *ret_fd, struct err *err);
+/* The root of its home volume, the same way. */
+int hv_lxc_open_home(const struct cgroup *cg, const char *run_dir,
     int64_t vm_id, int *ret_fd, struct err *err);
 
 #endif

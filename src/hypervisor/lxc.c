@@ -164,7 +164,7 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 	if ((r = hv_check_not_there(op, err)) < 0 ||
 	    (r = cgroup_enter_op(&op->cg, op->vm_id, err)) < 0 ||
 	    (r = fs_mkdirs(op->vm_dir, 0700, err)) < 0 ||
-	    (r = lxc_mounts_make(op, err)) < 0)
+	    (r = lxc_mounts_make(op, &run->home, err)) < 0)
 		return r;
 	hv_phase(run, "mounts", &since);
 	if ((r = open_container(op, &c, err)) < 0 ||

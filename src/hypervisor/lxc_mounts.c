@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -24,28 +23,12 @@
 #include "hypervisor/lxc_priv.h"
 #include "storage/storage.h"
 
+/* For the last run's namespace to let go of the home. */
+#define HOME_WAIT_MS 5000
+
 /* The guest owns the channel's directory: it gets a file system of its own,
  * too small to hurt the node. */
 #define CHANNEL_OPTIONS "size=256k,nr_inodes=128,mode=0755"
-
-static int
-private_namespace(const struct hv_op *op, struct err *err)
-{
-	int r;
-
-	/* Slave, not private: what the node unmounts later goes here too. */
-	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "make a mount namespace");
-	if ((r = fs_mkdirs(op->mnt, 0755, err)) < 0)
-		return r;
-	if (mount("qvd", op->mnt, "tmpfs", MS_NOSUID | MS_NODEV,
-		"size=1m,mode=0755") < 0)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "mount a tmpfs at %s", op->mnt);
-	return 0;
-}
 
 /*
  * liblxc looks for the bridge in /sys/class/net, which shows the network
@@ -151,8 +134,34 @@ mount_agent(const struct hv_op *op, struct err *err)
 	return 0;
 }
 
+/* At <mnt>/homefs as it is on disk, at <mnt>/home with the desktop's ids. */
 static int
-mount_storage(const struct hv_op *op, uid_t base, struct err *err)
+mount_home(const struct hv_op *op, int userns_fd, struct home_info *ret,
+    struct err *err)
+{
+	const struct home h = { .data_dir = op->node->data_dir,
+		.vm_id = op->vm_id,
+		.store = op->vm->home_store,
+		.size_mb = op->vm->home_mb };
+	_cleanup_(freep)
+	char *volume = xasprintf("%s/homefs", op->mnt);
+	_cleanup_(freep)
+	char *home = xasprintf("%s/home", op->mnt);
+	int r;
+
+	if ((r = home_lock(&h, op->mnt, HOME_WAIT_MS, err)) < 0 ||
+	    (r = home_mount(&h, op->mnt, ret, err)) < 0)
+		return r;
+	if (mkdir(home, 0755) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "make directory %s", home);
+	return storage_mount_idmapped(
+	    volume, home, userns_fd, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, err);
+}
+
+static int
+mount_storage(const struct hv_op *op, uid_t base, struct home_info *ret_home,
+    struct err *err)
 {
 	_cleanup_(closep)
 	int userns = -1;
@@ -162,30 +171,32 @@ mount_storage(const struct hv_op *op, uid_t base, struct err *err)
 		.vm_id = op->vm_id,
 		.checksum = op->vm->checksum,
 		.is_volatile = op->vm->is_volatile,
+		.root_store = op->vm->root_store,
+		.root_mb = op->vm->root_mb,
 		.id_base = base,
-		.home_mb = op->vm->home_mb,
 	};
 	int r;
 
 	if ((r = storage_userns(base, &userns, err)) < 0)
 		return r;
 	st.userns_fd = userns;
-	if ((r = storage_overlay.mount(&st, err)) < 0)
+	if ((r = storage_root_mount(&st, err)) < 0)
 		return err_wrap(err, r, "root");
-	if ((r = storage_home_directory.mount(&st, err)) < 0)
+	if ((r = mount_home(op, userns, ret_home, err)) < 0)
 		return err_wrap(err, r, "home");
 	return 0;
 }
 
 int
-lxc_mounts_make(const struct hv_op *op, struct err *err)
+lxc_mounts_make(
+    const struct hv_op *op, struct home_info *ret_home, struct err *err)
 {
 	uid_t base = storage_id_base(op->vm->idmap_slot);
 	int r;
 
-	if ((r = private_namespace(op, err)) < 0 ||
+	if ((r = storage_namespace(op->mnt, err)) < 0 ||
 	    (r = show_own_links(op, err)) < 0 ||
-	    (r = mount_storage(op, base, err)) < 0 ||
+	    (r = mount_storage(op, base, ret_home, err)) < 0 ||
 	    (r = mount_channel(op, base, err)) < 0 ||
 	    (r = mount_agent(op, err)) < 0 ||
 	    (r = write_resolv_conf(op, err)) < 0)
@@ -195,27 +206,25 @@ lxc_mounts_make(const struct hv_op *op, struct err *err)
 
 /*
  * The monitor is a root process of ours in the VM's mount namespace; what
- * lies at <run>/mnt there is not the guest's to choose. The descriptor is
- * checked to be the channel's tmpfs: a monitor that has just ended may have
- * given its pid to another process.
+ * lies at <run>/mnt there is not the guest's to choose. A monitor that has
+ * just ended may have given its pid to another process: the pid is asked for
+ * again when the descriptor is there.
  */
-int
-hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
-    int *ret_fd, struct err *err)
+static int
+open_in_monitor(const struct cgroup *cg, const char *run_dir, const char *name,
+    uint64_t flags, int64_t vm_id, int *ret_fd, struct err *err)
 {
 	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.flags = flags | O_DIRECTORY | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
 	pid_t pid = cgroup_first_pid(cg, CGROUP_MON, vm_id);
 	_cleanup_(freep)
-	char *path = xasprintf("%s/mnt/chan", run_dir);
+	char *path = xasprintf("%s/mnt/%s", run_dir, name);
 	_cleanup_(closep)
 	int root = -1;
 	_cleanup_(closep)
 	int fd = -1;
-	struct statfs fs;
-	struct stat st;
 	char proc[32];
 
 	snprintf(proc, sizeof(proc), "/proc/%d/root", (int)pid);
@@ -223,10 +232,38 @@ hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
 		root = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root >= 0)
 		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
-	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
+	if (fd < 0 || cgroup_first_pid(cg, CGROUP_MON, vm_id) != pid)
+		return err_set(err, ERR_NOT_FOUND,
+		    "VM %lld isn't running on this node", (long long)vm_id);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int
+hv_lxc_open_channel(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
+    int *ret_fd, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = -1;
+	struct statfs fs;
+	struct stat st;
+	int r;
+
+	if ((r = open_in_monitor(
+		 cg, run_dir, "chan", O_PATH, vm_id, &fd, err)) < 0)
+		return r;
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
 	    fstat(fd, &st) < 0 || st.st_uid < STORAGE_ID_BASE)
 		return err_set(err, ERR_NOT_FOUND,
 		    "VM %lld isn't running on this node", (long long)vm_id);
 	*ret_fd = take_fd(&fd);
 	return 0;
+}
+
+int
+hv_lxc_open_home(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
+    int *ret_fd, struct err *err)
+{
+	return open_in_monitor(
+	    cg, run_dir, "homefs", O_RDONLY, vm_id, ret_fd, err);
 }

@@ -15,7 +15,8 @@ extern const char lxc_seccomp_profile[];
 
 /* A mount namespace of our own with root, home, channel, agent, resolv.conf
  * and the seccomp profile under op->mnt. */
-int lxc_mounts_make(const struct hv_op *op, struct err *err);
+int lxc_mounts_make(
+    const struct hv_op *op, struct home_info *ret_home, struct err *err);
 
 int lxc_config_set(
     const struct hv_op *op, struct lxc_container *c, struct err *err);

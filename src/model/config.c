@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model/config.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/egress.h"
 #include "model/range.h"
+#include "model/states.h"
 
 #define SECOND (INT64_C(1000))
 #define MINUTE (60 * SECOND)
 #define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
 
 const struct config_key config_keys[] = {
 	{ "vm.network.bridge", CONFIG_STR, "qvdnet0", 1, 15, false,
@@ -52,6 +56,21 @@ const struct config_key config_keys[] = {
 	    "How long a connection waits for the X session." },
 	{ "l7r.token.lifetime", CONFIG_DURATION, "24h", MINUTE, 240 * HOUR,
 	    false, "How long a token of create_auth_token is good." },
+	{ "node.storage.home", CONFIG_HOME_STORE, "auto", 0, 0, false,
+	    "What a node keeps new homes in: image (ext4 in a sparse file), "
+	    "btrfs (a subvolume), project (a directory with a project quota), "
+	    "directory (no limit); auto: image for a home with a limit, else "
+	    "directory. Homes that are there stay what they are." },
+	{ "node.storage.root", CONFIG_ROOT_STORE, "overlay", 0, 0, false,
+	    "What a node keeps the systems of its containers in: overlay (an "
+	    "image's files are once on disk and once in memory), or btrfs "
+	    "(once on disk, in memory once a desktop)." },
+	{ "node.storage.root.mb", CONFIG_INT, "0", 0, INT32_MAX, false,
+	    "How much a desktop may change in its system, MiB; 0: no limit. "
+	    "An overlay knows no limit." },
+	{ "node.storage.root.keep", CONFIG_DURATION, "7d", 0, 400 * DAY, false,
+	    "How long a desktop's changes to a version of its image are kept "
+	    "that it doesn't start from any more." },
 	{ .key = NULL },
 };
 
@@ -72,6 +91,13 @@ in_range(const struct config_key *k, int64_t v)
 	return v >= k->min && v <= k->max;
 }
 
+static const struct enum_words *
+words_of(const struct config_key *k)
+{
+	return k->type == CONFIG_HOME_STORE ? &home_store_words
+					    : &root_store_words;
+}
+
 static bool
 value_ok(const struct config_key *k, const char *value, int64_t *ret)
 {
@@ -80,6 +106,7 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 	uint32_t address;
 	int64_t v = 0;
 	bool b = false;
+	int word;
 
 	switch (k->type) {
 	case CONFIG_STR:
@@ -107,8 +134,28 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 		       ipv6_net_parse(value, &net6, NULL) == 0;
 	case CONFIG_EGRESS:
 		return value[0] != '\0' && egress_check(value, NULL) == 0;
+	case CONFIG_HOME_STORE:
+	case CONFIG_ROOT_STORE:
+		if (!enum_from_str(words_of(k), value, &word))
+			return false;
+		*ret = word;
+		return true;
 	}
 	return false;
+}
+
+static int
+refuse_word(const struct config_key *k, struct err *err)
+{
+	const struct enum_words *all = words_of(k);
+	char words[256] = "";
+	size_t n = 0;
+	int i;
+
+	for (i = 0; i < all->count; i++)
+		n += (size_t)snprintf(words + n, sizeof(words) - n, "%s%s",
+		    i == 0 ? "" : ", ", all->words[i]);
+	return err_set(err, ERR_PARAMETER, "%s is one of %s", k->key, words);
 }
 
 int
@@ -153,6 +200,9 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 		return err_wrap(
 		    err, egress_parse(value, &egress, err), "%s", k->key);
 	}
+	case CONFIG_HOME_STORE:
+	case CONFIG_ROOT_STORE:
+		return refuse_word(k, err);
 	}
 	return err_set(err, ERR_INTERNAL, "%s has no type", k->key);
 }

@@ -13,14 +13,16 @@
 #include "base/err.h"
 
 enum config_type {
-	CONFIG_STR,      /* text */
-	CONFIG_INT,      /* number within [min, max] */
-	CONFIG_BOOL,     /* yes/no */
-	CONFIG_DURATION, /* "30s", "5m"; within [min, max] milliseconds */
-	CONFIG_NET,      /* "10.88.0.1/16" */
-	CONFIG_ADDRESS,  /* "10.88.0.2", or "" */
-	CONFIG_NET6,     /* "fd00:88::1/64", or "" */
-	CONFIG_EGRESS,   /* model/egress.h */
+	CONFIG_STR,        /* text */
+	CONFIG_INT,        /* number within [min, max] */
+	CONFIG_BOOL,       /* yes/no */
+	CONFIG_DURATION,   /* "30s", "5m"; within [min, max] milliseconds */
+	CONFIG_NET,        /* "10.88.0.1/16" */
+	CONFIG_ADDRESS,    /* "10.88.0.2", or "" */
+	CONFIG_NET6,       /* "fd00:88::1/64", or "" */
+	CONFIG_EGRESS,     /* model/egress.h */
+	CONFIG_HOME_STORE, /* words of model/states.h */
+	CONFIG_ROOT_STORE,
 };
 
 struct config_key {
@@ -40,6 +42,7 @@ int config_check(
     const struct config_key *key, const char *value, struct err *err);
 /* A value read back; the key's default when value is NULL or wrong. */
 const char *config_text(const struct config_key *key, const char *value);
+/* Also of a word: its value in the enum. */
 int64_t config_i64(const struct config_key *key, const char *value);
 bool config_bool(const struct config_key *key, const char *value);
 

@@ -37,3 +37,9 @@ ENUM_DEFINE(root_kind, ROOT_KIND_TABLE(X));
 #define X(name, word) [ROLLOUT_##name] = word,
 ENUM_DEFINE(rollout_state, ROLLOUT_STATE_TABLE(X));
 #undef X
+#define X(name, word) [HOME_STORE_##name] = word,
+ENUM_DEFINE(home_store, HOME_STORE_TABLE(X));
+#undef X
+#define X(name, word) [ROOT_STORE_##name] = word,
+ENUM_DEFINE(root_store, ROOT_STORE_TABLE(X));
+#undef X

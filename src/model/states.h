@@ -90,6 +90,20 @@
 	X(FINISHED, "finished") \
 	X(ROLLED_BACK, "rolled-back")
 
+/* What a node keeps homes in (node.storage.home). */
+#define HOME_STORE_TABLE(X)                                                  \
+	X(AUTO, "auto")   /* image where there is a limit, else directory */ \
+	X(IMAGE, "image") /* ext4 in a sparse file, on a loop device */      \
+	X(BTRFS, "btrfs") /* subvolume with a qgroup */                      \
+	X(PROJECT, "project")     /* directory with a project quota */       \
+	X(DIRECTORY, "directory") /* no limit */
+
+/* What a node keeps the root file systems of containers in
+ * (node.storage.root). */
+#define ROOT_STORE_TABLE(X)                                          \
+	X(OVERLAY, "overlay") /* the image below, own files above */ \
+	X(BTRFS, "btrfs")     /* snapshot of the image's subvolume */
+
 #define X(name, word) VM_STATE_##name,
 enum vm_state { VM_STATE_TABLE(X) VM_STATE_COUNT_ };
 #undef X
@@ -126,6 +140,12 @@ enum root_kind { ROOT_KIND_TABLE(X) ROOT_KIND_COUNT_ };
 #define X(name, word) ROLLOUT_##name,
 enum rollout_state { ROLLOUT_STATE_TABLE(X) ROLLOUT_STATE_COUNT_ };
 #undef X
+#define X(name, word) HOME_STORE_##name,
+enum home_store { HOME_STORE_TABLE(X) HOME_STORE_COUNT_ };
+#undef X
+#define X(name, word) ROOT_STORE_##name,
+enum root_store { ROOT_STORE_TABLE(X) ROOT_STORE_COUNT_ };
+#undef X
 
 ENUM_FUNCTIONS(vm_state);
 ENUM_FUNCTIONS(vm_event);
@@ -139,5 +159,7 @@ ENUM_FUNCTIONS(osf_kind);
 ENUM_FUNCTIONS(hypervisor);
 ENUM_FUNCTIONS(root_kind);
 ENUM_FUNCTIONS(rollout_state);
+ENUM_FUNCTIONS(home_store);
+ENUM_FUNCTIONS(root_store);
 
 #endif

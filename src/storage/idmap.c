@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Idmapped mounts. A user namespace exists only through a process or a
- * descriptor: a child makes it, the parent writes its maps and opens it.
+ * Namespaces of mounts and of ids, and idmapped mounts. A user namespace exists
+ * only through a process or a descriptor: a child makes it, the parent writes
+ * its maps and opens it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "storage/storage.h"
 
@@ -77,6 +79,25 @@ storage_userns(uid_t id_base, int *ret_fd, struct err *err)
 		return err_errno(err, ERR_SYSTEM, errnum,
 		    "make a user namespace for ids from %u", (unsigned)id_base);
 	*ret_fd = fd;
+	return 0;
+}
+
+int
+storage_namespace(const char *mnt_dir, struct err *err)
+{
+	int r;
+
+	/* Slave, not private: what the node unmounts later goes here too. */
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "make a mount namespace");
+	if ((r = fs_mkdirs(mnt_dir, 0755, err)) < 0)
+		return r;
+	if (mount("qvd", mnt_dir, "tmpfs", MS_NOSUID | MS_NODEV,
+		"size=1m,mode=0755") < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "mount a tmpfs at %s", mnt_dir);
 	return 0;
 }
 

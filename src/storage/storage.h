@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A VM's file systems: its root (image below, own changes above) and its
- * home volume. They are mounted in the mount namespace of the operation
- * process that starts the VM, under `mnt_dir`, and vanish with the last
- * process of the VM. Back-ends are tables of functions; they are synchronous
- * and run as root in a process of their own with a deadline.
+ * A container's root file system (its home: storage/home.h). It is mounted
+ * in the mount namespace of the operation process that starts the VM, under
+ * `mnt_dir`, and vanishes with the last process of the VM. Back-ends are
+ * tables of functions; they are synchronous and run as root in a process of
+ * their own with a deadline.
  *
  * Ids on disk: the image and the home hold the ids as the desktop sees them
  * (0 = its root); the VM's changes to its root hold the shifted ids.
@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "model/states.h"
 
 #define STORAGE_ID_BASE  100000 /* of slot 0 */
 #define STORAGE_ID_COUNT 65536  /* ids a slot */
@@ -33,31 +34,33 @@ struct storage_vm {
 	const char *data_dir;
 	const char *mnt_dir; /* exists, private to us */
 	int64_t vm_id;
-	const char *checksum; /* of the image's commit */
-	bool is_volatile;     /* changes to the root are forgotten */
+	const char *checksum;       /* of the image's commit */
+	bool is_volatile;           /* changes to the root are forgotten */
+	enum root_store root_store; /* for what is yet to be made */
+	int64_t root_mb;            /* limit of its changes; 0: none */
 	uid_t id_base;
-	int home_mb;   /* 0: no quota */
 	int userns_fd; /* maps 0.. to id_base.. (storage_userns) */
 };
 
-struct storage_root_ops {
-	const char *name;
-	/* Afterwards <mnt_dir>/root is the VM's root, writable. */
-	int (*mount)(const struct storage_vm *vm, struct err *err);
-	/* Removes what a volatile root left; nothing may be mounted. */
-	int (*clean)(const char *data_dir, int64_t vm_id, bool *ret_removed,
-	    struct err *err);
-};
+/* Whether roots can be kept so on this node; else what is missing. */
+int storage_root_check(
+    const char *data_dir, enum root_store store, struct err *err);
+/* Makes what that store needs of an image that is checked out; nothing for
+ * an overlay. */
+int storage_root_prepare(const char *data_dir, const char *checksum,
+    enum root_store store, struct err *err);
+/* Afterwards <mnt_dir>/root is the VM's root, writable. */
+int storage_root_mount(const struct storage_vm *vm, struct err *err);
+/* Removes what a volatile root left; nothing may be mounted. */
+int storage_root_clean(
+    const char *data_dir, int64_t vm_id, bool *ret_removed, struct err *err);
+/* Removes changes to other versions than keep (a checksum) that no start has
+ * used for keep_ms; those of the running VM stay, whatever it runs from. */
+int storage_root_collect(const char *data_dir, int64_t vm_id, const char *keep,
+    int64_t keep_ms, int *ret_removed, struct err *err);
 
-struct storage_home_ops {
-	const char *name;
-	/* Makes the volume when missing; afterwards it is at <mnt_dir>/home,
-	 * owned as the desktop sees it. */
-	int (*mount)(const struct storage_vm *vm, struct err *err);
-};
-
-extern const struct storage_root_ops storage_overlay;
-extern const struct storage_home_ops storage_home_directory;
+/* A mount namespace of our own with an empty tmpfs at mnt_dir. */
+int storage_namespace(const char *mnt_dir, struct err *err);
 
 /* A user namespace that maps [0, STORAGE_ID_COUNT) to id_base...; the
  * descriptor is the caller's. For idmapped mounts. */

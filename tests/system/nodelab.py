@@ -69,7 +69,7 @@ class Node:
         self.log = self.dir / "log"
         self.cgroup_view = cgroup_view
         self.conf = conf
-        self.disk = disk  # mount options of a small tmpfs as data directory
+        self.disk = disk  # the data directory's: see make_disk()
         self.proc = self.sock = None
         self.next_id = 0
         self.answers = {}
@@ -79,9 +79,7 @@ class Node:
     def __enter__(self):
         try:
             if self.disk:
-                self.data.mkdir()
-                run("mount", "-t", "tmpfs", "-o", self.disk, "qvd-test",
-                    self.data)
+                self.make_disk()
             self.prepare()
             self.start()
         except BaseException:
@@ -91,6 +89,20 @@ class Node:
 
     def __exit__(self, *exc):
         self.close()
+
+    def make_disk(self):
+        """A file system of our own for the data directory: mount options of
+        a tmpfs, or "btrfs" (in a file; its loop device goes with it)."""
+        self.data.mkdir()
+        if self.disk == "btrfs":
+            file = self.dir / "disk"
+            with file.open("wb") as f:
+                f.truncate(1024 * MB)
+            run("mkfs.btrfs", "-q", file)
+            run("mount", "-o", "loop", file, self.data)
+        else:
+            run("mount", "-t", "tmpfs", "-o", self.disk, "qvd-test",
+                self.data)
 
     def prepare(self):
         self.programs.mkdir()

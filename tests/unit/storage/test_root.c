@@ -37,7 +37,7 @@ missing_image_is_named(void **state)
 	_cleanup_(freep)
 	char *vms = xasprintf("%s/vms", dir);
 
-	assert_err(storage_overlay.mount(&vm, &err), IMAGE, "0123456789ab");
+	assert_err(storage_root_mount(&vm, &err), IMAGE, "0123456789ab");
 	assert_false(fs_exists(vms));
 }
 
@@ -52,11 +52,11 @@ cleaning_forgets_only_the_volatile(void **state)
 
 	assert_ok(fs_mkdirs(kept, 0755, &err));
 	assert_ok(fs_mkdirs(lost, 0755, &err));
-	assert_ok(storage_overlay.clean(dir, 1, &removed, &err));
+	assert_ok(storage_root_clean(dir, 1, &removed, &err));
 	assert_true(removed);
 	assert_true(fs_exists(kept));
 	assert_false(fs_exists(lost));
-	assert_ok(storage_overlay.clean(dir, 1, &removed, &err));
+	assert_ok(storage_root_clean(dir, 1, &removed, &err));
 	assert_false(removed);
 }
 

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the kinds of roots share: root.c, which is the same for all of them,
+ * and a file for each kind with its table of functions. Operation
+ * processes. */
+#ifndef STORAGE_ROOT_H
+#define STORAGE_ROOT_H
+
+#include "storage/storage.h"
+
+struct root_ops {
+	const char *part; /* of a VM's changes: what tells the kind */
+	int (*check)(const char *data_dir, struct err *err);
+	/* dir: of the VM's changes, there already. */
+	int (*mount)(
+	    const struct storage_vm *vm, const char *dir, struct err *err);
+	/* All that is in dir, and dir. */
+	int (*remove)(const char *dir, struct err *err);
+};
+
+extern const struct root_ops root_overlay, root_btrfs;
+
+/* Where an image is checked out; heap. */
+char *root_image_tree(const char *data_dir, const char *checksum);
+/* mkdir of <dir>/<name>, which may be there. *ret: its path, heap. */
+int root_make_dir(const char *dir, const char *name, mode_t mode, char **ret,
+    struct err *err);
+
+#endif
