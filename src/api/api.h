@@ -208,6 +208,7 @@ void rollouts_wake(struct api *api);
 void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);
+void host_repair(struct request *req);
 void session_list(struct request *req);
 void session_disconnect(struct request *req);
 void config_list(struct request *req);

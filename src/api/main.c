@@ -3,6 +3,7 @@
  * the user qvd-api for ever, and only then reads a request. */
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "db/migrate.h"
 
 #define USER         "qvd-api"
+#define GROUP        "qvd" /* may open hkd.sock */
 #define STOP_MS      3000
 #define TRANSACTIONS 4
 
@@ -162,11 +164,17 @@ listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = node_conf_run_path(&api->conf, "api.sock");
+	struct group *group = getgrnam(GROUP);
 	struct proc_user user;
 	int r;
 
 	if ((r = proc_find_user(USER, &user, err)) < 0)
 		return r;
+	if (group == NULL)
+		return err_set(err, ERR_CONFIG,
+		    "system group '" GROUP "' does not exist; run "
+		    "tools/setup or systemd-sysusers");
+	user.gid = group->gr_gid;
 	api->uid = user.uid;
 	/* Anybody may connect; who may what is said by the credentials. */
 	if ((r = listen_unix(path, 0666, user.gid, ret_fd, err)) < 0)

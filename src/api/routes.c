@@ -56,6 +56,8 @@ const struct route routes[] = {
 	ADMIN("POST", "/v1/vms/{id}/stop", vm_stop, "vms.stop",
 	    &resource_vms),
 	CRUD("hosts", hosts, resource_add),
+	ADMIN("POST", "/v1/hosts/{id}/repair", host_repair, "hosts.repair",
+	    &resource_hosts),
 	ADMIN("GET", "/v1/sessions", session_list, NULL, NULL),
 	ADMIN("POST", "/v1/sessions/{id}/disconnect", session_disconnect,
 	    "sessions.disconnect", &resource_vms),

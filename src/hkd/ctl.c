@@ -18,6 +18,7 @@ struct ctl_peer {
 	struct node *node;
 	struct rpc *rpc;
 	bool channels; /* it may ask for streams into VMs */
+	bool repairs;  /* it may have the node repaired */
 };
 
 /* A vm.channel on its way to the helper and back. */
@@ -114,8 +115,37 @@ handle_state(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	    -1);
 }
 
+static void
+on_repaired(const json_t *items, const struct err *err, void *arg)
+{
+	struct rpc_call *call = arg;
+
+	if (err != NULL)
+		rpc_fail(call, err);
+	else
+		rpc_reply(call, json_pack("{sO}", "items", items), -1);
+}
+
+static void
+handle_repair(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct ctl_peer *peer = arg;
+	struct err err;
+	int r = 0;
+
+	closep(&fd);
+	if (!peer->repairs)
+		r = err_set(&err, ERR_FORBIDDEN,
+		    "only root and qvd-api may have the node repaired");
+	if (r < 0 ||
+	    repair_begin(peer->node, json_get_bool(args, "dry_run", false),
+		on_repaired, call, &err) < 0)
+		rpc_fail(call, &err);
+}
+
 static const struct rpc_op operations[] = {
 	{ "vm.channel", handle_channel },
+	{ "host.repair", handle_repair },
 	{ "host.state", handle_state },
 	{ .name = NULL },
 };
@@ -157,6 +187,7 @@ on_accept(int fd, const struct rpc_peer *who, void *arg)
 	peer = new0(struct ctl_peer);
 	peer->node = node;
 	peer->channels = who->uid == 0 || is_user(who->uid, "qvd-l7r");
+	peer->repairs = who->uid == 0 || is_user(who->uid, "qvd-api");
 	list_init(&peer->link);
 	list_add(&node->ctl_peers, &peer->link);
 	peer->rpc = rpc_new(node->loop, fd, operations, on_closed, peer);

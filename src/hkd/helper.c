@@ -35,6 +35,9 @@ static const struct rpc_op operations[] = {
 	{ "vm.clean", handle_vm_clean },
 	{ "vm.limits", handle_vm_limits },
 	{ "vm.network", handle_vm_network },
+	{ "vm.left", handle_vm_left },
+	{ "node.remains", handle_node_remains },
+	{ "node.remove", handle_node_remove },
 	{ NULL, NULL },
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of the helper share: helper.c (life, queue of jobs),
- * helper_vm.c, helper_image.c, helper_storage.c and helper_channel.c
- * (operations).
+ * helper_vm.c, helper_repair.c, helper_image.c, helper_storage.c and
+ * helper_channel.c (operations).
  *
  * A job is one rpc call that needs an operation process. Jobs with the same
  * key (a VM, the image store) run one after the other, in the order in which
@@ -113,6 +113,12 @@ void handle_vm_clean(
 void handle_vm_limits(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_network(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_left(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_node_remains(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_node_remove(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_channel(
     struct rpc_call *call, const json_t *args, int fd, void *arg);

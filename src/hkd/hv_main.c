@@ -116,23 +116,62 @@ do_limits(const struct hv_request *q, struct err *err)
 	return op_send_result(json_encode(hv_limits_fields, &limits), -1);
 }
 
+static int
+do_left(const struct hv_request *q, struct err *err)
+{
+	json_t *left = json_array();
+	int r = hv_left(&q->node, q->vm_id, left, err);
+
+	if (r < 0) {
+		json_decref(left);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "left", left), -1);
+}
+
+static int
+do_remains(const struct hv_request *q, struct err *err)
+{
+	json_t *items = json_array();
+	int r = hv_remains_find(&q->node, items, err);
+
+	if (r < 0) {
+		json_decref(items);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "items", items), -1);
+}
+
+static int
+do_remove(const struct hv_request *q, struct err *err)
+{
+	int r = hv_remains_remove(&q->node, json_get_str(q->args, "kind", ""),
+	    q->vm_id, json_get_str(q->args, "name", ""), err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct hv_request *q, struct err *err);
+	bool node; /* about no VM */
 } operations[] = {
-	{ "start", do_start },
-	{ "adopt", do_adopt },
-	{ "stop", do_stop },
-	{ "clean", do_clean },
-	{ "list", do_list },
-	{ "limits", do_limits },
-	{ "look", home_op_look },
-	{ "snapshot", home_op_snapshot },
-	{ "restore", home_op_restore },
-	{ "forget", home_op_forget },
-	{ "grow", home_op_grow },
-	{ "convert", home_op_convert },
-	{ "collect", root_op_collect },
+	{ "start", do_start, false },
+	{ "adopt", do_adopt, false },
+	{ "stop", do_stop, false },
+	{ "clean", do_clean, false },
+	{ "left", do_left, false },
+	{ "list", do_list, true },
+	{ "limits", do_limits, false },
+	{ "remains", do_remains, true },
+	{ "remove", do_remove, true },
+	{ "look", home_op_look, false },
+	{ "snapshot", home_op_snapshot, false },
+	{ "restore", home_op_restore, false },
+	{ "forget", home_op_forget, false },
+	{ "grow", home_op_grow, false },
+	{ "convert", home_op_convert, false },
+	{ "collect", root_op_collect, false },
 };
 
 /* With [node] netns, descriptor 1 is that network namespace. */
@@ -167,13 +206,15 @@ perform(struct hv_request *q, const json_t *request, struct err *err)
 	    (r = hv_node_check(&q->node, err)) < 0 ||
 	    (r = enter_netns(request, err)) < 0)
 		return r;
-	if (!str_eq(name, "list") && !hv_is_vm_id(q->vm_id))
-		return err_set(err, ERR_PARAMETER, "vm_id: not an id");
-	q->ops = hv_of_vm(&q->node, q->vm_id);
 	for (i = 0; i < ARRAY_SIZE(operations); i++)
 		if (str_eq(name, operations[i].name))
-			return operations[i].fn(q, err);
-	return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+			break;
+	if (i == ARRAY_SIZE(operations))
+		return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+	if (!operations[i].node && !hv_is_vm_id(q->vm_id))
+		return err_set(err, ERR_PARAMETER, "vm_id: not an id");
+	q->ops = hv_of_vm(&q->node, q->vm_id);
+	return operations[i].fn(q, err);
 }
 
 int

@@ -179,6 +179,7 @@ run(struct node *node)
 	host_event(node, "host.started", -1, "the house-keeper runs");
 	reconcile_all(node);
 	imports_claim(node);
+	repair_at_start(node);
 }
 
 void
@@ -569,6 +570,7 @@ node_done(struct node *node)
 		vm_free(vm);
 	imports_done(node);
 	collects_done(node);
+	repair_done(node);
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);

@@ -9,7 +9,8 @@
  * node.c: life (database up and down, setting up, adoption, stopping);
  * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
  * vm_row.c: its rows; agent.c: the stream from the agent in it; import.c:
- * images; ctl.c: hkd.sock; store.c: what is written to the database.
+ * images; repair.c: what a crash left; ctl.c: hkd.sock; store.c: what is
+ * written to the database.
  */
 #ifndef HKD_NODE_H
 #define HKD_NODE_H
@@ -75,8 +76,9 @@ struct node {
 	int n_adopting;    /* answers still to come */
 	struct map trees;  /* checksums whose files are known to be here */
 	struct list imports;
-	struct list collects; /* removals of old changes under way */
-	struct list outbox;   /* events not yet written */
+	struct list collects;  /* removals of old changes under way */
+	struct repair *repair; /* that is under way */
+	struct list outbox;    /* events not yet written */
 	int n_outbox;
 	bool outbox_busy;
 };
@@ -124,6 +126,14 @@ void imports_done(struct node *node);
 /* collect.c: a VM's changes to versions that it doesn't run from any more. */
 void collect_begin(struct node *node, int64_t vm_id, const char *checksum);
 void collects_done(struct node *node);
+/* repair.c: what a crash left. done: items {what, vm_id, name[, error]},
+ * borrowed; or err. */
+typedef void (*repair_done_cb)(
+    const json_t *items, const struct err *err, void *arg);
+int repair_begin(
+    struct node *node, bool dry, repair_done_cb cb, void *arg, struct err *err);
+void repair_at_start(struct node *node);
+void repair_done(struct node *node);
 
 /* ctl.c */
 void ctl_open(struct node *node, int fd);

@@ -179,6 +179,33 @@ out:
 	return r < 0 ? err_wrap(err, r, "clean VM %lld", (long long)vm_id) : 0;
 }
 
+int
+hv_left(
+    const struct hv_node *node, int64_t vm_id, json_t *left, struct err *err)
+{
+	_cleanup_(freep)
+	char *root =
+	    xasprintf("%s/vms/%lld/volatile", node->data_dir, (long long)vm_id);
+	bool alive = false, groups = false;
+	struct hv_op op;
+	size_t i;
+	int r;
+
+	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
+		return r;
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		alive = alive || cgroup_populated(&op.cg, parts[i], vm_id);
+		groups = groups || cgroup_exists(&op.cg, parts[i], vm_id);
+	}
+	note(left, alive, "processes");
+	note(left, confine_port_exists(vm_id), "link");
+	note(left, groups, "cgroups");
+	note(left, fs_exists(root), "volatile root");
+	note(left, fs_exists(op.vm_dir), "notes");
+	hv_op_done(&op);
+	return 0;
+}
+
 /* Ids that were found, each once. */
 struct found {
 	struct map seen;

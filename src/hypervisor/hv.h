@@ -113,6 +113,15 @@ int hv_by_name(const char *name, const struct hv_ops **ret, struct err *err);
  * only bits of it can be here, which are the same for all. */
 const struct hv_ops *hv_of_vm(const struct hv_node *node, int64_t vm_id);
 
+/* Words for what clean() would remove of the VM (clean.c). */
+int hv_left(
+    const struct hv_node *node, int64_t vm_id, json_t *left, struct err *err);
+/* What is left of no single run (remains.c): objects {kind, vm_id, name} in
+ * the order in which they can be removed; and one of them away. */
+int hv_remains_find(const struct hv_node *node, json_t *items, struct err *err);
+int hv_remains_remove(const struct hv_node *node, const char *kind,
+    int64_t vm_id, const char *name, struct err *err);
+
 /* JSON form of the structs, for the way to the operation process. */
 extern const struct field hv_node_fields[];
 extern const struct field hv_vm_fields[];

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a crash leaves on a node is found, named and removed; what runs is not
+touched."""
+
+import os
+import pathlib
+
+import pytest
+from qvdlab import Farm, eventually, leaks, need, run
+
+
+@pytest.fixture(scope="module")
+def house():
+    need("root", "containers", "losetup")
+    with Farm(images=["busybox"]) as farm:
+        farm.add_user("alice", "secret")
+        farm.vm = farm.add_vm("alice", "busybox")
+        farm.qvd("vm", "start", farm.vm)
+        farm.host = farm.one("SELECT name FROM hosts")
+        yield farm
+
+
+class Debris:
+    """One of each, of VMs that there never were."""
+
+    def __init__(self, farm):
+        self.farm = farm
+        self.group = next(d for d in leaks.cgroup_dirs(farm)
+                          if d.name == str(farm.vm) and d.parent.name == "ct"
+                          ).parent / "900001"
+        self.group.mkdir()
+        run(*farm.prefix, "ip", "link", "add", "qvd900002", "type", "veth",
+            "peer", "name", "p900002")
+        run(*farm.prefix, "nft", "add", "element", "bridge", "qvd", "macip",
+            '{ "qvd900003" . 54:52:00:58:77:77 . 10.88.119.119 }')
+        # The helper reads the sets when it starts.
+        farm.kill("qvd-hkd")
+        farm.wait_sql("qvd_hosts",
+                      "SELECT state = 'running' FROM host_runtimes")
+        self.notes = farm.run / "vms/900004"
+        self.changes = farm.data / "vms/900005"
+        self.mount = farm.run / "mnt/dead"
+        self.image = farm.data / "homes/900006.img"
+
+    def rest(self):
+        """What is not looked for when the helper starts, or is made anew."""
+        self.notes.mkdir(parents=True)
+        (self.notes / "run.json").write_text("{}")
+        upper = self.changes / ("0" * 64) / "upper"
+        upper.mkdir(parents=True)
+        (upper / "file").write_text("changed")
+        self.mount.mkdir(exist_ok=True)
+        # Where the house-keeper sees it, whichever namespace that is.
+        run("mount", "-t", "tmpfs", "dead", self.mount)
+        self.image.write_bytes(bytes(1 << 20))
+        self.loop = run("losetup", "--find", "--show", self.image).strip()
+
+    def there(self):
+        rules = run(*self.farm.prefix, "nft", "list", "ruleset")
+        return {name for name, is_there in {
+            "cgroups": self.group.exists(),
+            "link": "qvd900002" in leaks.links(self.farm),
+            "firewall elements": "qvd900003" in rules,
+            "notes": self.notes.exists(),
+            "changes": self.changes.exists(),
+            "mount": os.path.ismount(self.mount),
+            "loop device": str(self.image) in run("losetup", "-a")}.items()
+            if is_there}
+
+    def remove(self):
+        run("umount", "-l", self.mount, check=False)
+        if str(self.image) in run("losetup", "-a"):
+            run("losetup", "-d", self.loop, check=False)
+        run(*self.farm.prefix, "ip", "link", "del", "qvd900002", check=False)
+        if self.group.exists():
+            self.group.rmdir()
+
+
+ALL = {"cgroups", "link", "firewall elements", "notes", "changes", "mount",
+       "loop device"}
+
+
+def runs(farm, pid):
+    state, now = farm.sql("SELECT state, pid FROM vm_runtimes "
+                          "WHERE vm_id = %s", farm.vm)[0]
+    address = farm.one("SELECT host(address) FROM vms WHERE id = %s", farm.vm)
+    assert (state, now) == ("running", pid)
+    assert pathlib.Path(f"/proc/{pid}").exists()
+    assert " 0% packet loss" in run(*farm.prefix, "ping", "-n", "-c1", "-W5",
+                                    address)
+    assert (farm.data / f"vms/{farm.vm}").exists()
+
+
+def test_nothing_to_repair(house):
+    pid = house.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", house.vm)
+    for args in ((), ("--dry-run",)):
+        done = house.qvd("host", "repair", house.host, *args)
+        assert done.out == "Nothing was left behind.\n"
+    runs(house, pid)
+
+
+def test_repair(house):
+    pid = house.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", house.vm)
+    debris = Debris(house)
+    try:
+        # The daemon's own start has done its part.
+        eventually(lambda: debris.there() == set(), 20, debris.there)
+        debris.group.mkdir()
+        run(*house.prefix, "ip", "link", "add", "qvd900002", "type", "veth",
+            "peer", "name", "p900002")
+        debris.rest()
+        there = debris.there()
+        assert there == ALL - {"firewall elements"}
+        found = house.qvd("host", "repair", house.host, "--dry-run",
+                          json=True)
+        assert {i["what"] for i in found} == there
+        assert debris.there() == there, "a dry run removes nothing"
+        by_vm = {i["what"]: i["vm_id"] for i in found}
+        assert by_vm == {"cgroups": 900001, "link": 900002, "notes": 900004,
+                         "changes": 900005, "mount": 0,
+                         "loop device": 900006}
+        removed = house.qvd("host", "repair", house.host, json=True)
+        assert {i["what"] for i in removed} == there
+        assert not any("error" in i for i in removed)
+        assert debris.there() == set()
+        assert house.qvd("host", "repair", house.host).out \
+            == "Nothing was left behind.\n"
+        assert house.one("SELECT count(*) FROM audit WHERE "
+                         "action = 'hosts.repair'") >= 3
+        eventually(lambda: "removed what a crash had left: 6 things" in
+                   [e[1] for e in house.events()])
+        runs(house, pid)
+    finally:
+        debris.remove()
+
+
+def test_repair_at_start(house):
+    """Everything killed at once; mounts and devices are there, and changes to
+    images stay: the rows may be what is wrong."""
+    pid = house.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", house.vm)
+    debris = Debris(house)
+    try:
+        debris.rest()
+        house.kill("qvd-hkd")
+        eventually(lambda: debris.there() == {"changes"}, 30, debris.there)
+        house.wait_sql("qvd_hosts",
+                       "SELECT state = 'running' FROM host_runtimes")
+        runs(house, pid)
+        found = eventually(lambda: house.qvd(
+            "host", "repair", house.host, "--dry-run", "-o", "json",
+            check=False))
+        assert "changes" in found.out, found
+    finally:
+        debris.remove()
+
+
+def test_repair_of_another(house):
+    house.qvd("host", "add", "elsewhere", "--address", "192.0.2.1")
+    done = house.qvd("host", "repair", "elsewhere", check=False)
+    assert done.status == 20 and "on 'elsewhere' itself" in done.err
