@@ -103,6 +103,10 @@ bool confine_next(
  * between ports, and no address of the node's end itself). */
 bool confine_port_exists(int64_t vm_id);
 int confine_port_prepare(int64_t vm_id, struct err *err);
+/* Makes a tap as the VM's port, on the bridge and up; it goes with the last
+ * descriptor of it. */
+int confine_tap_open(
+    int64_t vm_id, const char *bridge, int *ret_fd, struct err *err);
 int confine_port_remove(int64_t vm_id, bool *ret_removed, struct err *err);
 /* Calls cb for each port named as a VM's. */
 int confine_port_each(

@@ -38,6 +38,9 @@ static const struct rpc_op operations[] = {
 	{ "vm.left", handle_vm_left },
 	{ "node.remains", handle_node_remains },
 	{ "node.remove", handle_node_remove },
+	{ "vm.suspend", handle_vm_suspend },
+	{ "vm.screen", handle_vm_screen },
+	{ "vm.console", handle_vm_console },
 	{ NULL, NULL },
 };
 

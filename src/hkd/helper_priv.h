@@ -120,6 +120,12 @@ void handle_node_remains(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_node_remove(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_suspend(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_screen(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_console(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_channel(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_image_import(

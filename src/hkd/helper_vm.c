@@ -16,11 +16,12 @@
 #include "model/egress.h"
 #include "storage/storage.h"
 
-#define START_MS  30000
-#define CLEAN_MS  30000
-#define STOP_MS   20000 /* besides the grace that main gives */
-#define LOOK_MS   10000
-#define GRACE_MAX 600000
+#define START_MS   30000
+#define CLEAN_MS   30000
+#define SUSPEND_MS 300000 /* memory to disk */
+#define STOP_MS    20000  /* besides the grace that main gives */
+#define LOOK_MS    10000
+#define GRACE_MAX  600000
 
 static void
 close_extra(int fd)
@@ -371,6 +372,59 @@ handle_vm_stop(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
 	check_and_queue(arg, call, args, stop_fields, run_stop);
+}
+
+/* Ended with its state on disk, or running on. */
+static void
+run_suspend(struct job *job)
+{
+	job_op(job, "vm.suspend", SUSPEND_MS, on_answer);
+}
+
+void
+handle_vm_suspend(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, id_fields, run_suspend);
+}
+
+/* Streams of a virtual machine's own devices. */
+
+static void
+on_stream(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	if (err != NULL) {
+		close_extra(fd);
+		job_fail(arg, err);
+	} else {
+		job_done(arg, json_deep_copy(result), fd);
+	}
+}
+
+static void
+run_screen(struct job *job)
+{
+	job_op(job, "vm.screen", LOOK_MS, on_stream);
+}
+
+static void
+run_console(struct job *job)
+{
+	job_op(job, "vm.console", LOOK_MS, on_stream);
+}
+
+void
+handle_vm_screen(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, id_fields, run_screen);
+}
+
+void
+handle_vm_console(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	close_extra(fd);
+	check_and_queue(arg, call, args, id_fields, run_console);
 }
 
 static void

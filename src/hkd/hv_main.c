@@ -151,6 +151,57 @@ do_remove(const struct hv_request *q, struct err *err)
 	return r < 0 ? r : op_send_result(json_object(), -1);
 }
 
+static int
+no_such(const struct hv_request *q, const char *what, struct err *err)
+{
+	return err_set(err, ERR_CONFLICT,
+	    "VM %lld is a container or isn't running here: only a virtual "
+	    "machine %s",
+	    (long long)q->vm_id, what);
+}
+
+static int
+do_suspend(const struct hv_request *q, struct err *err)
+{
+	int r;
+
+	if (q->ops->suspend == NULL)
+		return no_such(q, "can be suspended to disk", err);
+	r = q->ops->suspend(&q->node, q->vm_id, err);
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static int
+send_stream(int fd)
+{
+	int status = op_send_result(json_object(), fd);
+
+	close(fd);
+	return status;
+}
+
+static int
+do_screen(const struct hv_request *q, struct err *err)
+{
+	int fd, r;
+
+	if (q->ops->screen == NULL)
+		return no_such(q, "has a screen", err);
+	r = q->ops->screen(&q->node, q->vm_id, &fd, err);
+	return r < 0 ? r : send_stream(fd);
+}
+
+static int
+do_console(const struct hv_request *q, struct err *err)
+{
+	int fd, r;
+
+	if (q->ops->console == NULL)
+		return no_such(q, "has a console", err);
+	r = q->ops->console(&q->node, q->vm_id, &fd, err);
+	return r < 0 ? r : send_stream(fd);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct hv_request *q, struct err *err);
@@ -172,6 +223,22 @@ static const struct {
 	{ "grow", home_op_grow, false },
 	{ "convert", home_op_convert, false },
 	{ "collect", root_op_collect, false },
+	{ "start", do_start },
+	{ "adopt", do_adopt },
+	{ "stop", do_stop },
+	{ "clean", do_clean },
+	{ "list", do_list },
+	{ "limits", do_limits },
+	{ "look", home_op_look },
+	{ "snapshot", home_op_snapshot },
+	{ "restore", home_op_restore },
+	{ "forget", home_op_forget },
+	{ "grow", home_op_grow },
+	{ "convert", home_op_convert },
+	{ "collect", root_op_collect },
+	{ "suspend", do_suspend },
+	{ "screen", do_screen },
+	{ "console", do_console },
 };
 
 /* With [node] netns, descriptor 1 is that network namespace. */

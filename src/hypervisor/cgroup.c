@@ -271,6 +271,89 @@ cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err)
 	return 0;
 }
 
+/* Those that a VM's processes are put into: of v1, one a controller that we
+ * use. */
+static bool
+is_used(const struct cgroup_root *root)
+{
+	static const char *const used[] = { ",memory,", ",cpu,", ",pids,",
+		",freezer," };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(used) && !root->unified; i++)
+		if (strstr(root->controllers, used[i]) != NULL)
+			return true;
+	return root->unified;
+}
+
+/* cgroup v2 gives a group only the controllers that its parents pass on. */
+static int
+pass_controllers(
+    const struct cgroup_root *root, enum cgroup_part part, struct err *err)
+{
+	static const char *const wanted[] = { "memory", "cpu", "pids" };
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
+		char key[16], word[16];
+
+		snprintf(key, sizeof(key), ",%s,", wanted[i]);
+		snprintf(word, sizeof(word), "+%s", wanted[i]);
+		if (strstr(root->controllers, key) == NULL)
+			continue;
+		for (j = 0; j < 3; j++) {
+			_cleanup_(freep)
+			char *file = xasprintf("%s%s%s/cgroup.subtree_control",
+			    j == 0 ? root->base : root->path, j == 2 ? "/" : "",
+			    j == 2 ? part_names[part] : "");
+
+			if (write_small(file, word) < 0)
+				return err_errno(err, ERR_SYSTEM, errno,
+				    "write %s to %s", word, file);
+		}
+	}
+	return 0;
+}
+
+int
+cgroup_make(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    struct err *err)
+{
+	int i, r;
+
+	for (i = 0; i < cg->n_roots; i++) {
+		const struct cgroup_root *root = &cg->roots[i];
+		_cleanup_(freep)
+		char *dir = path_of(root, part, vm_id, "");
+
+		if (!is_used(root))
+			continue;
+		if ((r = fs_mkdirs(dir, 0755, err)) < 0 ||
+		    (root->unified &&
+			(r = pass_controllers(root, part, err)) < 0))
+			return r;
+	}
+	return 0;
+}
+
+int
+cgroup_enter(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    struct err *err)
+{
+	int i;
+
+	for (i = 0; i < cg->n_roots; i++) {
+		_cleanup_(freep)
+		char *file =
+		    path_of(&cg->roots[i], part, vm_id, "cgroup.procs");
+
+		if (is_used(&cg->roots[i]) && write_small(file, "0") < 0)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "enter %s", file);
+	}
+	return 0;
+}
+
 bool
 cgroup_exists(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id)
 {

@@ -56,6 +56,13 @@ char *cgroup_name(
  * whatever it starts can be found and killed. */
 int cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err);
 
+/* Makes the part's directories in every hierarchy that names, freezes or
+ * limits VMs, where liblxc doesn't; a process enters them all. */
+int cgroup_make(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    struct err *err);
+int cgroup_enter(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    struct err *err);
+
 /* True if any directory or process of that part is there. */
 bool cgroup_exists(
     const struct cgroup *cg, enum cgroup_part part, int64_t vm_id);

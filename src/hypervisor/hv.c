@@ -22,9 +22,9 @@ const struct field hv_node_fields[] = { FIELD(struct hv_node, run_dir, STR,
 	FIELD(struct hv_node, prefix6, I32), FIELD(struct hv_node, dns, STR),
 	FIELD(struct hv_node, limits_optional, BOOL), FIELD_END };
 
-const struct field hv_vm_fields[] = {
-	FIELD(struct hv_vm, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1,
-	    .max = HV_VM_ID_MAX),
+const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
+					  .flags = FIELD_REQUIRED, .min = 1,
+					  .max = HV_VM_ID_MAX),
 	FIELD(struct hv_vm, epoch, I64, .flags = FIELD_REQUIRED, .min = 0,
 	    .max = INT64_MAX),
 	FIELD(struct hv_vm, hypervisor, STR, .max = 16),
@@ -47,12 +47,16 @@ const struct field hv_vm_fields[] = {
 	FIELD(struct hv_vm, rate_kbit, I64, .min = 0, .max = INT32_MAX),
 	FIELD_ENUM_OF(struct hv_vm, home_store, home_store_words),
 	FIELD_ENUM_OF(struct hv_vm, root_store, root_store_words),
-	FIELD(struct hv_vm, root_mb, I32, .min = 0, .max = INT32_MAX), FIELD_END
-};
+	FIELD(struct hv_vm, root_mb, I32, .min = 0, .max = INT32_MAX),
+	FIELD(struct hv_vm, accel, STR, .max = 8),
+	FIELD(struct hv_vm, machine, STR, .max = 16),
+	FIELD(struct hv_vm, memory_merge, BOOL), FIELD_END };
 
 const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",
 	.cpu_weight = 100,
+	.accel = "auto",
+	.machine = "q35",
 };
 
 const struct field hv_limits_fields[] = { FIELD(
@@ -162,7 +166,7 @@ hv_vm_dir(const struct hv_node *node, int64_t vm_id)
 	return xasprintf("%s/vms/%lld", node->run_dir, (long long)vm_id);
 }
 
-static const struct hv_ops *const hypervisors[] = { &hv_lxc };
+static const struct hv_ops *const hypervisors[] = { &hv_lxc, &hv_kvm };
 
 int
 hv_by_name(const char *name, const struct hv_ops **ret, struct err *err)

@@ -57,6 +57,10 @@ struct hv_vm {
 	/* The firewall's, no concern of a hypervisor (confine/confine.h). */
 	const char *egress;
 	int64_t rate_kbit;
+	/* Of virtual machines. */
+	const char *accel;   /* "auto", "kvm", "tcg" */
+	const char *machine; /* "q35", "microvm" */
+	bool memory_merge;   /* equal pages of VMs may become one (KSM) */
 };
 
 #define HV_PHASES_MAX 8
@@ -103,9 +107,19 @@ struct hv_ops {
 	int (*list)(const struct hv_node *node, json_t *ids, struct err *err);
 	int (*limits)(const struct hv_node *node, int64_t vm_id,
 	    struct hv_limits *ret, struct err *err);
+	/* Saves the running VM to disk and ends it; the next start goes on
+	 * from there. On failure it runs on. NULL: it can't. */
+	int (*suspend)(
+	    const struct hv_node *node, int64_t vm_id, struct err *err);
+	/* A stream to its screen (VNC), or to its serial console; the
+	 * descriptor is the caller's. NULL: it has none. */
+	int (*screen)(const struct hv_node *node, int64_t vm_id, int *ret_fd,
+	    struct err *err);
+	int (*console)(const struct hv_node *node, int64_t vm_id, int *ret_fd,
+	    struct err *err);
 };
 
-extern const struct hv_ops hv_lxc;
+extern const struct hv_ops hv_lxc, hv_kvm;
 
 /* ERR_PARAMETER if there is none of that name. */
 int hv_by_name(const char *name, const struct hv_ops **ret, struct err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the hypervisors share: run.c (an operation, the record of a run),
- * limits.c (what a VM may use), clean.c (what is left of one). Only in the
+ * limits.c (what a VM may use), mounts.c (its mount namespace),
+ * clean.c (what is left of one). Only in the
  * operation processes.
  */
 #ifndef HYPERVISOR_HV_PRIV_H
@@ -28,15 +29,19 @@ void hv_op_done(struct hv_op *op);
 /* ERR_CONFLICT if a run of it is alive, or was not cleaned. */
 int hv_check_not_there(const struct hv_op *op, struct err *err);
 
-/* <run>/vms/<id>/run.json. Reading gives the run that it names, if that
- * process is alive; -1 otherwise. */
+/* <run>/vms/<id>/run.json; more (borrowed, may be NULL) is added. Reading gives
+ * the run that it names, if that process is alive; -1 otherwise. */
 int hv_record_write(const struct hv_op *op, const char *hypervisor,
-    const struct hv_run *run, struct err *err);
+    const struct hv_run *run, json_t *more, struct err *err);
 int hv_record_read(const struct hv_op *op, struct hv_run *run);
 /* Opens run->pidfd; -1 if the process is not there any more. */
 int hv_run_open(struct hv_run *run);
 /* True when it ended within the time. */
 bool hv_wait_end(int pidfd, int timeout_ms);
+
+/* A mount namespace of our own, in which op->mnt is an empty tmpfs and
+ * /sys/class/net shows the links of our network namespace. */
+int hv_mounts_begin(const struct hv_op *op, struct err *err);
 
 /* A file of the VM's cgroup and what is to be in it. */
 struct hv_limit {

@@ -175,7 +175,7 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 		return r;
 	hv_phase(run, "container", &since);
 	if ((r = hv_limits_verify(op, err)) < 0 ||
-	    (r = hv_record_write(op, "lxc", run, err)) < 0 ||
+	    (r = hv_record_write(op, "lxc", run, NULL, err)) < 0 ||
 	    (r = set_sysctls(op, run, err)) < 0)
 		return r;
 	limit_monitor(op);

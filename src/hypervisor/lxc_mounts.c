@@ -30,41 +30,6 @@
  * too small to hurt the node. */
 #define CHANNEL_OPTIONS "size=256k,nr_inodes=128,mode=0755"
 
-/*
- * liblxc looks for the bridge in /sys/class/net, which shows the network
- * namespace in which sysfs was mounted. In a node with a namespace of its own
- * those two directories of a fresh sysfs go over the host's.
- */
-static int
-show_own_links(const struct hv_op *op, struct err *err)
-{
-	static const char *const dirs[] = { "class/net",
-		"devices/virtual/net" };
-	_cleanup_(freep)
-	char *sys = xasprintf("%s/sys", op->mnt);
-	_cleanup_(freep)
-	char *bridge = xasprintf("/sys/class/net/%s", op->node->bridge);
-	size_t i;
-
-	if (access(bridge, F_OK) == 0)
-		return 0;
-	if (mkdir(sys, 0755) < 0 ||
-	    mount("sysfs", sys, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		NULL) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "mount a sysfs");
-	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
-		_cleanup_(freep)
-		char *from = xasprintf("%s/%s", sys, dirs[i]);
-		_cleanup_(freep)
-		char *to = xasprintf("/sys/%s", dirs[i]);
-
-		if (mount(from, to, NULL, MS_BIND, NULL) < 0)
-			return err_errno(
-			    err, ERR_SYSTEM, errno, "mount %s", to);
-	}
-	return 0;
-}
-
 static int
 write_file(
     const struct hv_op *op, const char *name, const char *text, struct err *err)
@@ -194,8 +159,7 @@ lxc_mounts_make(
 	uid_t base = storage_id_base(op->vm->idmap_slot);
 	int r;
 
-	if ((r = storage_namespace(op->mnt, err)) < 0 ||
-	    (r = show_own_links(op, err)) < 0 ||
+	if ((r = hv_mounts_begin(op, err)) < 0 ||
 	    (r = mount_storage(op, base, ret_home, err)) < 0 ||
 	    (r = mount_channel(op, base, err)) < 0 ||
 	    (r = mount_agent(op, err)) < 0 ||

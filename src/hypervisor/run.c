@@ -60,7 +60,7 @@ hv_check_not_there(const struct hv_op *op, struct err *err)
 
 int
 hv_record_write(const struct hv_op *op, const char *hypervisor,
-    const struct hv_run *run, struct err *err)
+    const struct hv_run *run, json_t *more, struct err *err)
 {
 	_cleanup_(json_decrefp)
 	json_t *record = json_pack("{ss sI sI si sI ss ss si}", "hypervisor",
@@ -70,9 +70,11 @@ hv_record_write(const struct hv_op *op, const char *hypervisor,
 	    "address", op->vm->address, "idmap_slot", op->vm->idmap_slot);
 	_cleanup_(freep)
 	char *path = xasprintf("%s/run.json", op->vm_dir);
-	_cleanup_(freep)
-	char *text = json_text(record);
+	_cleanup_(wipe_strp)
+	char *text = NULL;
 
+	json_object_update(record, more);
+	text = json_text(record);
 	return fs_write_file(path, text, strlen(text), 0600, err);
 }
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the files of the kvm hypervisor share: kvm_start.c starts, kvm.c does
+ * what comes later, kvm_args.c says what a machine is, kvm_jail.c is the place
+ * that its QEMU runs in, kvm_state.c saves a machine to disk and brings it
+ * back.
+ *
+ * QEMU runs as a user of the VM's own, without privileges, in a chroot, a
+ * mount, a network and an IPC namespace of its own and under its seccomp
+ * filter. It opens nothing of ours: disks, the tap and the listening sockets
+ * of monitor and console are given to it as descriptors.
+ */
+#ifndef HYPERVISOR_KVM_PRIV_H
+#define HYPERVISOR_KVM_PRIV_H
+
+#include "hypervisor/hv_priv.h"
+#include "hypervisor/qmp.h"
+#include "storage/disk.h"
+
+/* QEMU's own needs beside the guest's memory, as its cgroup has them: its
+ * code, heap, screen and, without KVM, the translated code. */
+#define KVM_OVERHEAD_MB    160
+#define KVM_TRANSLATION_MB 96
+#define KVM_PIDS           256 /* its threads: CPUs, workers */
+#define KVM_QMP_MS         10000
+#define KVM_CMDLINE_MAX    2048
+#define KVM_SECRET_LEN     32
+#define KVM_UID_BASE       66000000 /* above the containers' ranges */
+
+/* QEMU's descriptors. */
+enum kvm_fd {
+	KVM_FD_IN,
+	KVM_FD_OUT,
+	KVM_FD_LOG,
+	KVM_FD_QMP,
+	KVM_FD_CONSOLE,
+	KVM_FD_IMAGE,
+	KVM_FD_ROOT,
+	KVM_FD_HOME,
+	KVM_FD_TAP,
+	KVM_FD_VHOST, /* only with KVM, and where the host has it */
+	KVM_FD_COUNT_
+};
+
+/* A machine to be. */
+struct kvm_machine {
+	const struct hv_node *node;
+	const struct hv_vm *vm;
+	bool kvm;     /* not emulated */
+	bool microvm; /* not q35 */
+	int cpus;
+	int fds[KVM_FD_COUNT_]; /* -1: none; ours until it is started */
+	struct storage_disk image, root, home;
+	bool has_kernel, has_initrd; /* the image says what is booted */
+	char cmdline[KVM_CMDLINE_MAX];
+	char secret[KVM_SECRET_LEN + 1];
+	bool restore;
+};
+
+/* NULL-ended, heap; kvm_args_free(). */
+char **kvm_args(const struct kvm_machine *m);
+void kvm_args_free(char **args);
+/* What a saved state depends on, beside the image: "q35 tcg 512 MB 2 CPUs". */
+char *kvm_describe(const struct kvm_machine *m);
+/* Whether the host's KVM can be used, from its CPU's flags. */
+bool kvm_cpu_can(const char *cpuinfo);
+
+int kvm_start(const struct hv_node *node, const struct hv_vm *vm,
+    struct hv_run *ret, struct err *err);
+uid_t kvm_uid(int64_t vm_id);
+/* The chroot below op->mnt, in our mount namespace. Finds the kernel and its
+ * command line in the image. */
+int kvm_jail_make(
+    const struct hv_op *op, struct kvm_machine *m, struct err *err);
+/* Starts QEMU in it; its monitor isn't there yet. */
+int kvm_jail_run(const struct hv_op *op, const struct kvm_machine *m,
+    pid_t *ret_pid, struct err *err);
+/* What QEMU said before it ended: one line, printable. From the open log:
+ * what now has its name may be QEMU's own making. */
+void kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size);
+
+/* Sockets in the VM's directory. Heap. */
+char *kvm_qmp_path(const struct hv_op *op);
+char *kvm_console_path(const struct hv_op *op);
+
+/* A machine's state on disk, in the directory of its root. */
+int kvm_state_look(const struct hv_op *op, const struct kvm_machine *m,
+    bool *ret_saved, struct err *err);
+/* Brings it back into a QEMU that waits for it. */
+int kvm_state_load(const struct hv_op *op, struct qmp *q, struct err *err);
+/* Saves the machine that runs; QEMU still has it, paused, when that fails. */
+int kvm_state_save(const struct hv_op *op, struct qmp *q, struct err *err);
+
+#endif

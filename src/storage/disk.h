@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The disks of a virtual machine, as open files: QEMU gets descriptors and
+ * never a path. Synchronous, in the operation process that starts the VM.
+ */
+#ifndef STORAGE_DISK_H
+#define STORAGE_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Whose disks. */
+struct storage_disk_vm {
+	const char *data_dir;
+	int64_t vm_id;
+	const char *checksum; /* of the image's commit */
+	bool is_volatile;     /* changes to the root are forgotten */
+	uid_t uid;            /* of its QEMU, whose the disks become */
+	int home_mb;          /* 0: a size of our choice, sparse */
+};
+
+struct storage_disk {
+	int fd;             /* the caller's */
+	const char *format; /* "qcow2" or "raw" */
+	int64_t bytes;      /* as the guest sees it */
+};
+
+/* The disk of the image in that checkout, for reading. ERR_IMAGE if there is
+ * none, or one that leans on files outside of the image. */
+int storage_disk_open(
+    const char *tree, struct storage_disk *ret, struct err *err);
+/* Where the VM's own state of that image is: <data>/vms/<id>/... Heap. */
+char *storage_disk_dir(const struct storage_disk_vm *vm);
+/* The VM's changes to `base`, for writing; made when missing. QEMU's user
+ * owns it afterwards, as the home. */
+int storage_disk_root(const struct storage_disk_vm *vm,
+    const struct storage_disk *base, struct storage_disk *ret, struct err *err);
+int storage_disk_home(const struct storage_disk_vm *vm,
+    struct storage_disk *ret, struct err *err);
+
+#endif

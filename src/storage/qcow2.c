@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Disks of virtual machines. An image of one is a tree with a single disk,
+ * disk.qcow2 or disk.raw, below which nothing lies; a VM's root is a qcow2
+ * file with what it has changed:
+ *
+ *	<data>/vms/<id>/<commit>/root.qcow2	or volatile/root.qcow2
+ *	<data>/homes/<id>.raw			sparse, grows with home_mb
+ *
+ * Who opens them says which format each has and what lies below: what a
+ * guest, or a QEMU that was taken over, writes into a header is never
+ * believed.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "storage/disk.h"
+#include "storage/tool.h"
+
+#define SECTOR         512
+#define BYTES_MAX      (INT64_C(64) << 40)
+#define HOME_DEFAULT   (INT64_C(16) << 30) /* sparse */
+#define QCOW2_DATAFILE 4 /* incompatible feature: contents elsewhere */
+
+static const char qemu_img[] = "/usr/bin/qemu-img";
+
+/* The head of a qcow2 file as it is on disk: big-endian. */
+struct qcow2_head {
+	char magic[4];
+	uint32_t version;
+	uint64_t backing_offset;
+	uint32_t backing_size;
+	uint32_t cluster_bits;
+	uint64_t size;
+	uint32_t crypt_method;
+	uint32_t other[9];
+	uint64_t incompatible; /* of version 3 */
+};
+_Static_assert(sizeof(struct qcow2_head) == 80, "as in the specification");
+
+static int
+read_qcow2(int fd, const char *path, int64_t *ret_bytes, struct err *err)
+{
+	struct qcow2_head h = { .magic = "" };
+	uint64_t size;
+
+	if (pread(fd, &h, sizeof(h), 0) != sizeof(h) ||
+	    memcmp(h.magic, "QFI\xfb", 4) != 0)
+		return err_set(err, ERR_IMAGE, "'%s' is no qcow2 file", path);
+	if (h.backing_offset != 0)
+		return err_set(err, ERR_IMAGE,
+		    "'%s' has a backing file, and a node can have only what "
+		    "is in the image: flatten it ('qemu-img convert -O qcow2')",
+		    path);
+	if (be32toh(h.version) >= 3 &&
+	    (be64toh(h.incompatible) & QCOW2_DATAFILE) != 0)
+		return err_set(err, ERR_IMAGE,
+		    "'%s' has its contents in another file: convert it "
+		    "('qemu-img convert -O qcow2')",
+		    path);
+	if (h.crypt_method != 0)
+		return err_set(err, ERR_IMAGE,
+		    "'%s' is encrypted, and nobody has the key", path);
+	size = be64toh(h.size);
+	if (size == 0 || size > (uint64_t)BYTES_MAX)
+		return err_set(err, ERR_IMAGE,
+		    "'%s' is a disk of %llu bytes, and at most 64 TiB can be "
+		    "used",
+		    path, (unsigned long long)size);
+	*ret_bytes = (int64_t)size;
+	return 0;
+}
+
+int
+storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
+{
+	static const char *const formats[] = { "qcow2", "raw" };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(formats); i++) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/disk.%s", tree, formats[i]);
+		_cleanup_(closep)
+		int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		struct stat st;
+		int r;
+
+		if (fd < 0 && errno == ENOENT)
+			continue;
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return err_errno(
+			    err, ERR_IMAGE, errno, "open '%s'", path);
+		ret->bytes = (int64_t)st.st_size;
+		if (!S_ISREG(st.st_mode) || st.st_size < SECTOR)
+			return err_set(err, ERR_IMAGE, "'%s' is no disk", path);
+		if (i == 0 && (r = read_qcow2(fd, path, &ret->bytes, err)) < 0)
+			return r;
+		ret->format = formats[i];
+		ret->fd = take_fd(&fd);
+		return 0;
+	}
+	return err_set(err, ERR_IMAGE,
+	    "the image has no disk of a virtual machine: a file disk.qcow2 or "
+	    "disk.raw is needed at its top");
+}
+
+char *
+storage_disk_dir(const struct storage_disk_vm *vm)
+{
+	return xasprintf("%s/vms/%lld/%s", vm->data_dir, (long long)vm->vm_id,
+	    vm->is_volatile ? "volatile" : vm->checksum);
+}
+
+static int
+open_owned(const char *path, uid_t uid, int *ret_fd, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fchown(fd, uid, uid) < 0 || fchmod(fd, 0600) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "open '%s'", path);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Made under another name: one that is there is complete. */
+static int
+make_root(const char *path, const struct storage_disk_vm *vm,
+    const struct storage_disk *base, struct err *err)
+{
+	_cleanup_(freep)
+	char *tmp = xasprintf("%s.new", path);
+	_cleanup_(freep)
+	char *below = xasprintf("%s/images/trees/%s/disk.%s", vm->data_dir,
+	    vm->checksum, base->format);
+	char size[24];
+	const char *const argv[] = { qemu_img, "create", "-q", "-f", "qcow2",
+		"-u", "-b", below, "-F", base->format, tmp, size, NULL };
+	int r;
+
+	if (access(qemu_img, X_OK) < 0)
+		return err_errno(err, ERR_CONFIG, errno,
+		    "%s (virtual machines need the package qemu-utils)",
+		    qemu_img);
+	snprintf(size, sizeof(size), "%lld", (long long)base->bytes);
+	if ((r = tool_run(argv, 0, err)) < 0)
+		return r;
+	if (rename(tmp, path) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "rename '%s'", tmp);
+	return 0;
+}
+
+int
+storage_disk_root(const struct storage_disk_vm *vm,
+    const struct storage_disk *base, struct storage_disk *ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = storage_disk_dir(vm);
+	_cleanup_(freep)
+	char *path = xasprintf("%s/root.qcow2", dir);
+	int r;
+
+	if (vm->is_volatile && (r = fs_remove_tree(dir, err)) < 0)
+		return r;
+	if ((r = fs_mkdirs(dir, 0700, err)) < 0)
+		return r;
+	if (!fs_exists(path) && (r = make_root(path, vm, base, err)) < 0)
+		return err_wrap(err, r, "make the VM's disk");
+	ret->format = "qcow2";
+	ret->bytes = base->bytes;
+	return open_owned(path, vm->uid, &ret->fd, err);
+}
+
+int
+storage_disk_home(
+    const struct storage_disk_vm *vm, struct storage_disk *ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/homes", vm->data_dir);
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%lld.raw", dir, (long long)vm->vm_id);
+	int64_t bytes =
+	    vm->home_mb > 0 ? (int64_t)vm->home_mb << 20 : HOME_DEFAULT;
+	_cleanup_(closep)
+	int fd = -1;
+	struct stat st;
+	int r;
+
+	if ((r = fs_mkdirs(dir, 0700, err)) < 0)
+		return r;
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "open '%s'", path);
+	/* It grows; what would be cut off may hold files. */
+	if (st.st_size < bytes && ftruncate(fd, bytes) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "grow '%s'", path);
+	ret->format = "raw";
+	ret->bytes = st.st_size < bytes ? bytes : (int64_t)st.st_size;
+	return open_owned(path, vm->uid, &ret->fd, err);
+}

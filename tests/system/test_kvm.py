@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Virtual machines on a node, without a farm: QEMU emulates (TCG), the guest
+is a kernel and BusyBox. What KVM adds can't be run here."""
+
+import contextlib
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import time
+
+import kvmguest
+import pytest
+from nodelab import Failed, Node, eventually, run
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+BOOT = 120  # seconds; two on a quiet machine
+
+
+def import_tree(node, tree, image_id):
+    done = node.ask("image.import", image_id=image_id, source=str(tree),
+                    author="test", message="a guest", version="1")
+    node.ask("image.checkout", checksum=done["checksum"])
+    return done["checksum"]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with Node() as node:
+        node.setup()
+        tree = kvmguest.make_tree(node.dir / "guest")
+        node.default = import_tree(node, tree, 1)
+        yield node
+
+
+@pytest.fixture
+def node(shared):
+    yield shared
+    for vm in shared.ask("vm.list")["vms"]:
+        shared.ask("vm.stop", vm_id=vm, grace_ms=0)
+        shared.ask("vm.clean", vm_id=vm)
+    for path in (shared.data / "vms", shared.data / "homes"):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700)
+
+
+def start(node, vm_id=1, checksum=None, **more):
+    spec = {"hypervisor": "kvm", "accel": "tcg", "memory_mb": 128,
+            "cpu_percent": 100, "home_mb": 64, **more}
+    return node.vm(vm_id, checksum or node.default, **spec)
+
+
+@contextlib.contextmanager
+def console(node, vm_id=1):
+    _, fd = node.ask_fd("vm.console", vm_id=vm_id)
+    with socket.socket(fileno=fd) as s:
+        yield s
+
+
+def read_until(s, word, timeout=BOOT):
+    """What the console says until it has said the word."""
+    said, end = b"", time.monotonic() + timeout
+    while word not in said:
+        left = end - time.monotonic()
+        assert left > 0 and select.select([s], [], [], left)[0], said[-2000:]
+        data = s.recv(65536)
+        assert data, said[-2000:]
+        said += data
+    return said
+
+
+def boot(node, vm_id=1, **more):
+    """Starts it and waits until its init is done; (answer, pidfd)."""
+    started = start(node, vm_id, **more)
+    with console(node, vm_id) as s:
+        read_until(s, b"guest is up")
+    return started
+
+
+def ask_guest(node, command, vm_id=1):
+    """What a command says in the guest's shell."""
+    with console(node, vm_id) as s:
+        s.sendall(b"\necho BE''GIN; " + command.encode() + b"; echo E''ND\n")
+        said = read_until(s, b"END")
+    return said.split(b"BEGIN")[1].split(b"END")[0].decode().strip()
+
+
+def ended(pidfd, timeout):
+    return bool(select.select([pidfd], [], [], timeout)[0])
+
+
+def fails(node, op, **args):
+    with pytest.raises(Failed) as e:
+        node.ask(op, **args)
+    return e.value
+
+
+def test_life(node):
+    run_, pidfd = boot(node)
+    assert set(run_["phases"]) == {"disks", "place", "machine"}
+    assert node.ask("vm.list")["vms"] == [1]
+    assert "boots: 1" in ask_guest(node, "echo boots: $(wc -l </disk/boots)")
+    assert ask_guest(node, "hostname") == "vm1"
+    assert ask_guest(node, "blockdev --getsize64 /dev/vdb") == str(64 << 20)
+    # The power button, and what the guest has then written is there.
+    node.ask("vm.stop", vm_id=1, grace_ms=BOOT * 1000)
+    assert ended(pidfd, 0)
+    removed = node.ask("vm.clean", vm_id=1)["removed"]
+    assert "firewall elements" in removed and not node.left(1)
+    boot(node)
+    assert "boots: 2" in ask_guest(node, "echo boots: $(wc -l </disk/boots)")
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    node.ask("vm.clean", vm_id=1)
+    boot(node, volatile=True)
+    assert "boots: 1" in ask_guest(node, "echo boots: $(wc -l </disk/boots)")
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    node.ask("vm.clean", vm_id=1)
+    assert not (node.data / "vms/1/volatile").exists()
+
+
+def test_confined_process(node):
+    pid = start(node)[0]["pid"]
+    status = dict(line.split(":", 1) for line in
+                  pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert status["Uid"].split() == ["66000001"] * 4
+    assert status["Groups"].split() == []
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    assert status["NoNewPrivs"].split() == ["1"]
+    assert status["Seccomp"].split() == ["2"]
+    root = pathlib.Path(f"/proc/{pid}/root")
+    assert not list(root.glob("etc/*")) and not list(root.glob("var/*"))
+    assert not list(root.glob("proc/*")) and not list(root.glob("sys/class"))
+    # It sees no link, not even its own tap, and listens nowhere.
+    net = run("nsenter", "-t", pid, "-n", "ip", "-o", "link").splitlines()
+    assert len(net) == 1 and "lo:" in net[0]
+    for name in ("qmp.sock", "console.sock"):
+        path = node.run / "vms/1" / name
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (node.run / "vms/1").stat().st_mode & 0o777 == 0o700
+    secret = (node.run / "vms/1/run.json").read_text()
+    assert '"secret"' in secret
+    args = pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+    assert secret.split('"secret":"')[1].split('"')[0] not in args
+
+
+def test_limits_are_the_kernels(node):
+    start(node, memory_mb=96, swap_mb=32, cpu_percent=150, cpu_weight=200)
+    # Besides the guest's memory, what QEMU itself needs when it emulates.
+    assert node.ask("vm.limits", vm_id=1) == {
+        "memory_mb": 96 + 256, "swap_mb": 32, "cpu_percent": 150,
+        "cpu_weight": 200, "pids_max": 256}
+    assert "-smp\0002\0" in pathlib.Path(
+        f"/proc/{node.ask('vm.adopt', vm_id=1, address='10.88.0.3')['pid']}"
+        "/cmdline").read_text()
+
+
+def test_adopted_by_the_next_helper(node):
+    run_, pidfd = boot(node)
+    node.kill()
+    node.start()
+    node.setup()
+    found, fd = node.ask_fd("vm.adopt", vm_id=1, address="10.88.0.3")
+    assert found["pid"] == run_["pid"] and found["epoch"] == 1
+    assert not ended(fd, 0)
+    assert ask_guest(node, "hostname") == "vm1"
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    assert ended(pidfd, 0)
+    assert fails(node, "vm.adopt", vm_id=1,
+                 address="10.88.0.3").id == "not-found"
+
+
+def test_killed_qemu_leaves_nothing(node):
+    run_, pidfd = start(node)
+    os.kill(run_["pid"], signal.SIGKILL)
+    assert ended(pidfd, 10)
+    eventually(lambda: "qvd1" not in node.links())
+    node.ask("vm.clean", vm_id=1)
+    assert not node.left(1)
+
+
+def test_helper_killed_while_starting(node):
+    for pause in (0.02, 0.1, 0.3):
+        node.send("vm.start", **node.spec(
+            1, node.default, hypervisor="kvm", accel="tcg", memory_mb=128))
+        time.sleep(pause)
+        node.kill()
+        node.start()
+        node.setup()
+        node.ask("vm.stop", vm_id=1, grace_ms=0)
+        node.ask("vm.clean", vm_id=1)
+        assert not node.left(1)
+    start(node)
+
+
+@pytest.mark.parametrize("machine", ["q35", "microvm"])
+def test_suspended_to_disk_and_back(node, machine):
+    _, pidfd = boot(node, machine=machine)
+    assert ask_guest(node, "echo here >/tmp/mark; cat /tmp/mark") == "here"
+    node.ask("vm.suspend", vm_id=1)
+    assert ended(pidfd, 0)
+    node.ask("vm.clean", vm_id=1)
+    assert not node.left(1)
+    state = node.data / "vms/1" / node.default / "state"
+    assert state.stat().st_mode & 0o777 == 0o600
+    # Another machine can't go on from it, and says so.
+    spec = node.spec(1, node.default, hypervisor="kvm", accel="tcg",
+                     machine=machine, memory_mb=256, cpu_percent=100)
+    failed = fails(node, "vm.start", **spec)
+    assert failed.id == "conflict" and "128 MB" in failed.message
+    start(node, machine=machine)
+    assert ask_guest(node, "cat /tmp/mark; wc -l </disk/boots").split() == \
+        ["here", "1"]
+    assert not state.exists()
+    assert run(*node.in_net, "ping", "-c1", "-W10", "10.88.0.3")
+
+
+def test_damaged_state_is_kept_aside(node):
+    boot(node)
+    node.ask("vm.suspend", vm_id=1)
+    node.ask("vm.clean", vm_id=1)
+    state = node.data / "vms/1" / node.default / "state"
+    with state.open("r+b") as f:
+        f.write(b"not a state of any machine")
+    spec = node.spec(1, node.default, hypervisor="kvm", accel="tcg",
+                     memory_mb=128, cpu_percent=100)
+    failed = fails(node, "vm.start", **spec)
+    assert failed.id == "vm-start-failed" and "saved state" in failed.message
+    assert not node.left(1)
+    boot(node)
+    assert state.with_name("state.failed").exists()
+
+
+def test_screen(node):
+    start(node)
+    for _ in range(2):
+        _, fd = node.ask_fd("vm.screen", vm_id=1)
+        with socket.socket(fileno=fd) as s:
+            s.settimeout(30)
+            assert s.recv(12) == b"RFB 003.008\n"
+
+
+def test_containers_have_none_of_this(node):
+    for op in ("vm.screen", "vm.console", "vm.suspend"):
+        assert fails(node, op, vm_id=5).id == "conflict"
+
+
+def test_image_without_a_usable_disk(node):
+    tree = node.dir / "bad"
+    tree.mkdir()
+    disk = tree / "disk.qcow2"
+
+    def refusal(image_id):
+        checksum = import_tree(node, tree, image_id)
+        failed = fails(node, "vm.start", **node.spec(
+            1, checksum, hypervisor="kvm", accel="tcg"))
+        assert failed.id == "image-unusable" and not node.left(1)
+        return failed.message
+    try:
+        (tree / "notes").write_text("x")
+        assert "disk.qcow2 or disk.raw is needed" in refusal(50)
+        disk.write_bytes(b"\0" * 4096)
+        assert "no qcow2" in refusal(51)
+        # One that would show a file of the node to the guest.
+        disk.unlink()
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b",
+            "/etc/shadow", "-F", "raw", disk, "1M")
+        assert "backing file" in refusal(52)
+        disk.unlink()
+        disk.symlink_to("/etc/shadow")
+        refusal(53)
+    finally:
+        shutil.rmtree(tree)
+
+
+def test_header_of_a_guests_disk_is_not_believed(node):
+    """A QEMU that was taken over can write what lies below its disk."""
+    boot(node)
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    node.ask("vm.clean", vm_id=1)
+    root = node.data / "vms/1" / node.default / "root.qcow2"
+    run("qemu-img", "rebase", "-u", "-f", "qcow2", "-b", "/etc/shadow", "-F",
+        "raw", root)
+    boot(node)
+    assert "boot" in ask_guest(node, "cat /disk/boots")
+    assert "passwd" not in ask_guest(node, "head -c 300 /dev/vda")
+
+
+def test_network_is_confined(node):
+    boot(node)
+    boot(node, 2)
+    with pytest.raises(AssertionError):
+        run(*node.in_net, "ping", "-c1", "-W1", "10.88.0.99")
+    assert run(*node.in_net, "ping", "-c1", "-W20", "10.88.0.3")
+    # Not each other, not as somebody else.
+    assert "100% packet loss" in ask_guest(node, "ping -c2 -W2 10.88.0.4")
+    ask_guest(node, "ip addr add 10.88.0.77/16 dev eth0")
+    with pytest.raises(AssertionError):
+        run(*node.in_net, "ping", "-c1", "-W3", "10.88.0.77")
+    said = ask_guest(node, "ip link set eth0 down; ip link set eth0 address "
+                     "54:52:00:58:00:63; ip link set eth0 up; "
+                     "ping -c2 -W2 10.88.0.1; echo over")
+    assert "over" in said and "0 packets received" in said
+
+
+def test_chatty_console_fills_nothing(node):
+    pid = boot(node)[0]["pid"]
+    with console(node) as s:
+        s.sendall(b"\nyes 0123456789012345678901234567890123456789\n")
+        for _ in range(40):
+            read_until(s, b"0123456789", 30)
+    log = pathlib.Path(f"/proc/{pid}/root/log/console.log")
+    assert log.stat().st_size <= 256 * 1024
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
