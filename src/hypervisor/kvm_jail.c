@@ -229,6 +229,18 @@ make_log(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 	return 0;
 }
 
+/* QEMU is not to see the node's devices (hv_mounts_begin()). */
+static int
+hide_sys(const struct hv_op *op, struct err *err)
+{
+	_cleanup_(freep)
+	char *sys = inside(op, "sys");
+
+	if (fs_exists(sys) && (umount2(sys, MNT_DETACH) < 0 || rmdir(sys) < 0))
+		return err_errno(err, ERR_SYSTEM, errno, "unmount %s", sys);
+	return 0;
+}
+
 int
 kvm_jail_make(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 {
@@ -242,7 +254,7 @@ kvm_jail_make(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 		    QEMU);
 	if (mkdir(tmp, 0700) < 0 || chown(tmp, kvm_uid(op->vm_id), 0) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "make %s", tmp);
-	if ((r = show_programs(op, err)) < 0 ||
+	if ((r = hide_sys(op, err)) < 0 || (r = show_programs(op, err)) < 0 ||
 	    (r = show_devices(op, m, err)) < 0 ||
 	    (r = show_kernel(op, m, err)) < 0 ||
 	    (r = write_fact(op, "secret", m->secret, err)) < 0 ||

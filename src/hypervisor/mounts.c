@@ -45,9 +45,8 @@ show_own_links(const struct hv_op *op, struct err *err)
 			return err_errno(
 			    err, ERR_SYSTEM, errno, "mount %s", to);
 	}
-	/* What is mounted from it stays; the VM needs no second /sys. */
-	if (umount2(sys, MNT_DETACH) < 0 || rmdir(sys) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "unmount %s", sys);
+	/* It stays: the kernel lets a container mount its own only where it
+	 * sees one that nothing lies over. */
 	return 0;
 }
 
