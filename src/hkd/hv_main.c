@@ -246,6 +246,19 @@ enter_netns(const json_t *request, struct err *err)
 	return 0;
 }
 
+/*
+ * liblxc would run newuidmap and newgidmap through a shell if it found them:
+ * three programs to write two lines that root may write, a seventh of a
+ * start. The container has a PATH of its own.
+ */
+static int
+hide_idmap_tools(const struct hv_node *node, struct err *err)
+{
+	if (setenv("PATH", node->programs_dir, 1) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "set PATH");
+	return 0;
+}
+
 static int
 perform(struct hv_request *q, const json_t *request, struct err *err)
 {
@@ -258,6 +271,7 @@ perform(struct hv_request *q, const json_t *request, struct err *err)
 	if ((r = json_decode(json_object_get(request, "node"), hv_node_fields,
 		 &q->node, q->arena, NULL, err)) < 0 ||
 	    (r = hv_node_check(&q->node, err)) < 0 ||
+	    (r = hide_idmap_tools(&q->node, err)) < 0 ||
 	    (r = enter_netns(request, err)) < 0)
 		return r;
 	for (i = 0; i < ARRAY_SIZE(operations); i++)

@@ -78,7 +78,10 @@ reset_signals(void)
 }
 
 /* Only async-signal-safe calls: other threads of the parent may have held
- * locks when it forked. */
+ * locks when it forked. It may also run in the parent's memory (vfork: copying
+ * a daemon's page tables costs more than all the rest), so it changes nothing
+ * there; changing the user does, glibc's calls tell all threads, so that
+ * takes a real fork. */
 static _noreturn_ void
 run_child(const struct child_spec *spec, char *const *argv, char *const *envp,
     pid_t parent, int err_fd)
@@ -244,7 +247,7 @@ fork_exec(const struct child_spec *spec, pid_t *ret_pid, struct err *err)
 	/* No handler of the parent may run in the child. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
-	pid = fork();
+	pid = spec->set_user ? fork() : vfork();
 	if (pid == 0)
 		run_child(spec, unconst(spec->argv), envp, parent, fds[1]);
 	r = errno;
