@@ -114,6 +114,11 @@ void change_exec(struct request *req, const struct db_stmt *stmt,
 /* Writes the audit row about that object ("vm 12") and commits. */
 void change_commit(struct request *req, const char *object, step_cb cb);
 
+/* The request waits for something else than the database: it lives until
+ * it is released, even when it has been answered. */
+void request_hold(struct request *req);
+void request_release(struct request *req);
+
 /* Waits with 102 answers until await->look says so, then calls done. */
 void await_start(struct request *req, const char *channel,
     const struct db_stmt *stmt,
@@ -209,6 +214,7 @@ void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);
 void host_repair(struct request *req);
+void host_usage(struct request *req);
 void session_list(struct request *req);
 void session_disconnect(struct request *req);
 void config_list(struct request *req);

@@ -21,6 +21,7 @@ static const struct field view[] = {
 	VIEW("home_mb", I32),
 	VIEW("egress", STR),
 	VIEW("egress_kbit", I32),
+	VIEW("idle_after_s", I32),
 	VIEW("images", I64),
 	VIEW("vms", I64),
 	VIEW("created_at", TIME),
@@ -42,23 +43,25 @@ static const struct db_stmt list = { "osf_list",
 
 static const char *const add[] = { "name", "tenant_id", "description", "kind",
 	"hypervisor", "root", "memory_mb", "swap_mb", "cpu_percent",
-	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit", NULL };
+	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit", "idle_after_s",
+	NULL };
 static const char *const set[] = { "name", "description", "kind", "hypervisor",
 	"root", "memory_mb", "swap_mb", "cpu_percent", "cpu_weight", "pids_max",
-	"home_mb", "egress", "egress_kbit", NULL };
+	"home_mb", "egress", "egress_kbit", "idle_after_s", NULL };
 static const struct db_stmt insert = { "osf_insert",
 	"INSERT INTO osfs (name, tenant_id, description, kind, hypervisor, "
 	"root, memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, "
-	"home_mb, egress, egress_kbit) VALUES ($1, coalesce($2::int, "
+	"home_mb, egress, egress_kbit, idle_after_s) VALUES ($1, coalesce($2::int, "
 	"(SELECT id FROM tenants WHERE name = 'default'), "
 	"(SELECT min(id) FROM tenants HAVING count(*) = 1)), "
 	"nullif($3, ''), coalesce($4, 'desktop'), coalesce($5, 'lxc'), "
 	"coalesce($6, 'persistent'), coalesce($7::int, 1024), "
 	"coalesce($8::int, 0), coalesce($9::int, 0), "
 	"coalesce($10::int, 100), coalesce($11::int, 2048), "
-	"coalesce($12::int, 0), nullif($13, ''), nullif($14::int, -1)) "
+	"coalesce($12::int, 0), nullif($13, ''), nullif($14::int, -1), "
+	"coalesce($15::int, 0)) "
 	"RETURNING id",
-	14 };
+	15 };
 static const struct db_stmt update = { "osf_update",
 	"UPDATE osfs SET name = coalesce($2, name), "
 	"description = nullif(coalesce($3, description), ''), "
@@ -71,9 +74,10 @@ static const struct db_stmt update = { "osf_update",
 	"pids_max = coalesce($11::int, pids_max), "
 	"home_mb = coalesce($12::int, home_mb), "
 	"egress = nullif(coalesce($13, egress), ''), "
-	"egress_kbit = nullif(coalesce($14::int, egress_kbit), -1) "
+	"egress_kbit = nullif(coalesce($14::int, egress_kbit), -1), "
+	"idle_after_s = coalesce($15::int, idle_after_s) "
 	"WHERE id = $1 RETURNING id",
-	14 };
+	15 };
 static const struct db_stmt in_use = { "osf_in_use",
 	"SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name || ')' "
 	"AS what FROM vms v JOIN users u ON u.id = v.user_id "

@@ -58,6 +58,8 @@ const struct route routes[] = {
 	CRUD("hosts", hosts, resource_add),
 	ADMIN("POST", "/v1/hosts/{id}/repair", host_repair, "hosts.repair",
 	    &resource_hosts),
+	ADMIN("GET", "/v1/hosts/{id}/usage", host_usage, NULL,
+	    &resource_hosts),
 	ADMIN("GET", "/v1/sessions", session_list, NULL, NULL),
 	ADMIN("POST", "/v1/sessions/{id}/disconnect", session_disconnect,
 	    "sessions.disconnect", &resource_vms),

@@ -264,6 +264,19 @@ read_exec(struct request *req, const struct db_stmt *stmt,
 		db_exec(req->api->db, stmt, params, 0, on_step, step);
 }
 
+void
+request_hold(struct request *req)
+{
+	req->pending++;
+}
+
+void
+request_release(struct request *req)
+{
+	req->pending--;
+	request_end_if_done(req);
+}
+
 static void
 on_begun(struct db_txn *txn, const struct err *err, void *arg)
 {

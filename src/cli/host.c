@@ -95,6 +95,12 @@ run_repair(struct cli *cli, const struct values *values, struct err *err)
 static const struct command commands[] = {
 	{ "list", run_list, NULL, .summary = "Lists the hosts" },
 	{ "show", run_show, one_args, .summary = "Shows hosts" },
+	{ "top", run_host_top, host_top_args,
+	    "Shows what the VMs of a host use, and what it has room for",
+	    "PSS is a VM's share of memory, ANON and KERNEL are its own "
+	    "alone, SWAP is what of it has been swapped out; CPU%, MEM% and "
+	    "IO% are the share of the last 10 s in which something in it "
+	    "waited for that." },
 	{ "add", run_add, add_args, .summary = "Adds a host" },
 	{ "set", run_set, set_args, .summary = "Changes a host" },
 	{ "block", run_block, one_args, "Starts no further VMs on hosts",

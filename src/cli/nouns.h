@@ -19,4 +19,8 @@ int run_image_rollout(
 int run_image_rollback(
     struct cli *cli, const struct values *values, struct err *err);
 
+/* top.c: a verb of host. */
+extern const struct arg host_top_args[];
+int run_host_top(struct cli *cli, const struct values *values, struct err *err);
+
 #endif

@@ -16,6 +16,7 @@ static const struct column columns[] = {
 	{ "ROOT", "root", COLUMN_TEXT },
 	{ "MEMORY", "memory_mb", COLUMN_MB },
 	{ "HOME", "home_mb", COLUMN_MB },
+	{ "IDLE AFTER", "idle_after_s", COLUMN_SECONDS },
 	{ "IMAGES", "images", COLUMN_NUMBER },
 	{ "VMS", "vms", COLUMN_NUMBER },
 	{ "DESCRIPTION", "description", COLUMN_TEXT },
@@ -47,6 +48,9 @@ static const struct column columns[] = {
 		    .doc = "its share when CPU is short (default 100)" },      \
 	    { "--pids", ARG_NUMBER, 0, "pids_max", .min = 16, .max = 1000000,  \
 		    .doc = "the most processes of a VM (default 2048)" },      \
+	    { "--idle-after", ARG_SECONDS, 0, "idle_after_s",                  \
+		    .doc = "hibernate a VM whose session is suspended for "    \
+			   "so long, 30m or 2h; 0, the default: never" },      \
 	    { "--home", ARG_MB, 0, "home_mb",                                  \
 		    .doc =                                                     \
 			"the most in a VM's home; 0, the default: no limit" }, \
@@ -118,7 +122,7 @@ static const struct command commands[] = {
 	{ "add", run_osf_add, add_args, .summary = "Adds an OSF" },
 	{ "set", run_set, set_args, "Changes an OSF",
 	    "VMs get new limits when they start the next time; a new egress "
-	    "policy holds for those that run, too." },
+	    "policy and --idle-after hold for those that run, too." },
 	{ "del", run_del, one_args, "Deletes OSFs",
 	    "An OSF that still has images or VMs is not deleted." },
 	{ .verb = NULL },

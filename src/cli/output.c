@@ -169,6 +169,19 @@ cell(struct cli *cli, const struct column *column, const json_t *item)
 		return json_integer_value(v) == 0
 			   ? ""
 			   : text_bytes(cli, json_integer_value(v) * 1048576);
+	case COLUMN_KB:
+		return json_integer_value(v) == 0
+			   ? ""
+			   : text_bytes(cli, json_integer_value(v) * 1024);
+	case COLUMN_PERCENT:
+		return json_number_value(v) < 0.05
+			   ? ""
+			   : arena_printf(
+				 cli->arena, "%.1f", json_number_value(v));
+	case COLUMN_SECONDS:
+		return json_integer_value(v) == 0
+			   ? ""
+			   : text_duration(cli, json_integer_value(v) * 1000);
 	case COLUMN_TEXT:
 	case COLUMN_NUMBER:
 		break;
@@ -191,7 +204,9 @@ static bool
 is_right(const struct column *c)
 {
 	return c->kind == COLUMN_NUMBER || c->kind == COLUMN_BYTES ||
-	       c->kind == COLUMN_MB || c->kind == COLUMN_AGE;
+	       c->kind == COLUMN_MB || c->kind == COLUMN_KB ||
+	       c->kind == COLUMN_PERCENT || c->kind == COLUMN_SECONDS ||
+	       c->kind == COLUMN_AGE;
 }
 
 /* A line of the table, without blanks at its end. */

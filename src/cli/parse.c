@@ -26,6 +26,7 @@ arg_meta(const struct arg *arg)
 		[ARG_NAME] = "NAME",
 		[ARG_NUMBER] = "N",
 		[ARG_MB] = "SIZE",
+		[ARG_SECONDS] = "TIME",
 		[ARG_BOOL] = "yes|no",
 		[ARG_FLAG] = "",
 		[ARG_WORD] = "WORD",
@@ -234,6 +235,19 @@ mb_value(const struct arg *arg, const char *text, json_t **ret, struct err *err)
 }
 
 static int
+seconds_value(
+    const struct arg *arg, const char *text, json_t **ret, struct err *err)
+{
+	int64_t ms;
+
+	if (!str_to_duration(text, &ms) || ms % 1000 != 0 ||
+	    ms / 1000 > INT32_MAX)
+		return bad_value(arg, text, "a time such as 30m or 2h", err);
+	*ret = json_integer((json_int_t)(ms / 1000));
+	return 0;
+}
+
+static int
 word_value(
     const struct arg *arg, const char *text, json_t **ret, struct err *err)
 {
@@ -291,6 +305,8 @@ value_to_json(struct cli *cli, const struct arg *arg, const char *text,
 		return number_value(arg, text, ret, err);
 	case ARG_MB:
 		return mb_value(arg, text, ret, err);
+	case ARG_SECONDS:
+		return seconds_value(arg, text, ret, err);
 	case ARG_BOOL:
 	case ARG_FLAG:
 		return bool_value(arg, text, ret, err);

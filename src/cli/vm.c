@@ -15,6 +15,7 @@ static const struct column columns[] = {
 	{ "STATE", "state", COLUMN_TEXT },
 	{ "SINCE", "state_at", COLUMN_AGE },
 	{ "SESSION", "session", COLUMN_TEXT },
+	{ "HIBERNATED", "hibernated_at", COLUMN_AGE },
 	{ "HOST", "host", COLUMN_TEXT },
 	{ "IMAGE", "image", COLUMN_TEXT },
 	{ "ADDRESS", "address", COLUMN_TEXT },

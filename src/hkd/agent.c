@@ -256,6 +256,13 @@ agent_close(struct agent *agent)
 	agent->session = SESSION_STOPPED;
 }
 
+bool
+agent_is_open(const struct agent *agent)
+{
+	return agent->request != NULL || agent->client != NULL ||
+	       timer_active(&agent->timer);
+}
+
 void
 agent_done(struct agent *agent)
 {

@@ -37,6 +37,8 @@ void agent_done(struct agent *agent);
  * long the first attempt waits for the agent's socket. */
 void agent_open(struct agent *agent, int64_t wait_ms);
 void agent_close(struct agent *agent);
+/* It listens, or goes on trying to. */
+bool agent_is_open(const struct agent *agent);
 
 /* Asks it to power off; cb: NULL, or why it could not be asked. */
 struct agent_call;

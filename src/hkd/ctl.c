@@ -84,6 +84,7 @@ handle_channel(struct rpc_call *call, const json_t *args, int fd, void *arg)
 		rpc_fail(call, &err);
 		return;
 	}
+	vm_stream_given(vm);
 	relay = new0(struct relay);
 	relay->call = call;
 	relay->request = rpc_ask(peer->node->helper, "vm.channel",
@@ -143,10 +144,20 @@ handle_repair(struct rpc_call *call, const json_t *args, int fd, void *arg)
 		rpc_fail(call, &err);
 }
 
+static void
+handle_usage(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct ctl_peer *peer = arg;
+
+	closep(&fd);
+	ctl_usage(peer->node, call);
+}
+
 static const struct rpc_op operations[] = {
 	{ "vm.channel", handle_channel },
 	{ "host.repair", handle_repair },
 	{ "host.state", handle_state },
+	{ "host.usage", handle_usage },
 	{ .name = NULL },
 };
 

@@ -41,6 +41,9 @@ static const struct rpc_op operations[] = {
 	{ "vm.suspend", handle_vm_suspend },
 	{ "vm.screen", handle_vm_screen },
 	{ "vm.console", handle_vm_console },
+	{ "vm.freeze", handle_vm_freeze },
+	{ "vm.thaw", handle_vm_thaw },
+	{ "vm.usage", handle_vm_usage },
 	{ NULL, NULL },
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of the helper share: helper.c (life, queue of jobs),
- * helper_vm.c, helper_repair.c, helper_image.c, helper_storage.c and
+ * helper_vm.c, helper_idle.c, helper_repair.c, helper_image.c,
+ * helper_storage.c and
  * helper_channel.c (operations).
  *
  * A job is one rpc call that needs an operation process. Jobs with the same
@@ -77,6 +78,18 @@ void job_fail(struct job *job, const struct err *err);
 void job_op(
     struct job *job, const char *op, int64_t deadline_ms, op_done_cb done);
 
+/* The same for operations on one VM, or on none (fields: helper_none_fields):
+ * checks the form of the arguments first, and answers what is wrong. */
+void helper_queue(struct helper *helper, struct rpc_call *call,
+    const json_t *args, const struct field *fields,
+    void (*run)(struct job *job), bool undo);
+extern const struct field helper_id_fields[], helper_none_fields[];
+/* An operation that needs no job: its one argument. */
+int helper_vm_id(const json_t *args, int64_t *ret_vm_id, struct err *err);
+/* The process's answer is the answer. */
+void helper_on_answer(
+    const json_t *result, int fd, const struct err *err, void *arg);
+
 /* Between these two calls the helper is in the node's network namespace. */
 int helper_netns_enter(struct helper *helper, struct err *err);
 void helper_netns_leave(struct helper *helper);
@@ -125,6 +138,12 @@ void handle_vm_suspend(
 void handle_vm_screen(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_console(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_freeze(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_thaw(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_usage(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_channel(
     struct rpc_call *call, const json_t *args, int fd, void *arg);

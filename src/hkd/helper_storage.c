@@ -45,21 +45,11 @@ handle_storage_check(
 	arena_free(arena);
 }
 
-static void
-on_answer(const json_t *result, int fd, const struct err *err, void *arg)
-{
-	closep(&fd);
-	if (err != NULL)
-		job_fail(arg, err);
-	else
-		job_done(arg, json_deep_copy(result), -1);
-}
-
 #define RUN(name, op, deadline_ms)                       \
-	static void run_##name(struct job *job)          \
-	{                                                \
-		job_op(job, op, deadline_ms, on_answer); \
-	}                                                \
+	static void run_##name(struct job *job)                 \
+	{                                                       \
+		job_op(job, op, deadline_ms, helper_on_answer); \
+	}                                                       \
 	_Static_assert(deadline_ms > 0, "no deadline")
 
 RUN(look, "home.look", QUICK_MS);

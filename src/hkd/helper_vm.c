@@ -103,8 +103,8 @@ struct vm_args {
 	FIELD(struct vm_args, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1, \
 	    .max = HV_VM_ID_MAX)
 
-static const struct field id_fields[] = { FIELD_VM_ID, FIELD_END };
-static const struct field none_fields[] = { FIELD_END };
+const struct field helper_id_fields[] = { FIELD_VM_ID, FIELD_END };
+const struct field helper_none_fields[] = { FIELD_END };
 static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
 	FIELD_END };
@@ -122,10 +122,9 @@ static const struct field adopt_fields[] = { FIELD_VM_ID,
 static const struct field network_fields[] = { FIELD_VM_ID, FIELDS_NETWORK,
 	FIELD_END };
 
-/* Checks the form of the arguments, then queues; answers what is wrong. */
-static void
-check_and_queue(struct helper *h, struct rpc_call *call, const json_t *args,
-    const struct field *fields, void (*run)(struct job *job))
+void
+helper_queue(struct helper *h, struct rpc_call *call, const json_t *args,
+    const struct field *fields, void (*run)(struct job *job), bool undo)
 {
 	struct arena *arena = arena_new(64 * 1024);
 	struct vm_args a = { 0 };
@@ -136,8 +135,18 @@ check_and_queue(struct helper *h, struct rpc_call *call, const json_t *args,
 	if (r < 0)
 		rpc_fail(call, &err);
 	else
-		job_queue(h, call, (uint64_t)a.vm_id, args, run, false);
+		job_queue(h, call, (uint64_t)a.vm_id, args, run, undo);
 	arena_free(arena);
+}
+
+int
+helper_vm_id(const json_t *args, int64_t *ret_vm_id, struct err *err)
+{
+	struct vm_args a = { 0 };
+	int r = json_decode(args, helper_id_fields, &a, NULL, NULL, err);
+
+	*ret_vm_id = a.vm_id;
+	return r;
 }
 
 /* Start */
@@ -265,9 +274,14 @@ on_adopted(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct job *job = arg;
 	struct err why = { 0 };
+	json_t *answer;
 
 	if (err == NULL && add_elements(job, &why) == 0) {
-		job_done(job, json_deep_copy(result), fd);
+		answer = json_deep_copy(result);
+		json_object_set_new(answer, "frozen",
+		    json_boolean(
+			cgroup_is_frozen(&job->helper->cgroup, job->vm_id)));
+		job_done(job, answer, fd);
 		return;
 	}
 	close_extra(fd);
@@ -284,7 +298,7 @@ void
 handle_vm_adopt(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, adopt_fields, run_adopt);
+	helper_queue(arg, call, args, adopt_fields, run_adopt, false);
 }
 
 /* List */
@@ -345,13 +359,13 @@ void
 handle_vm_list(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, none_fields, run_list);
+	helper_queue(arg, call, args, helper_none_fields, run_list, false);
 }
 
 /* Stop, limits: the process's answer is the answer. */
 
-static void
-on_answer(const json_t *result, int fd, const struct err *err, void *arg)
+void
+helper_on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	close_extra(fd);
 	if (err != NULL)
@@ -364,14 +378,14 @@ static void
 run_stop(struct job *job)
 {
 	job_op(job, "vm.stop", STOP_MS + json_get_int(job->args, "grace_ms", 0),
-	    on_answer);
+	    helper_on_answer);
 }
 
 void
 handle_vm_stop(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, stop_fields, run_stop);
+	helper_queue(arg, call, args, stop_fields, run_stop, false);
 }
 
 /* Ended with its state on disk, or running on. */
@@ -430,14 +444,14 @@ handle_vm_console(struct rpc_call *call, const json_t *args, int fd, void *arg)
 static void
 run_limits(struct job *job)
 {
-	job_op(job, "vm.limits", LOOK_MS, on_answer);
+	job_op(job, "vm.limits", LOOK_MS, helper_on_answer);
 }
 
 void
 handle_vm_limits(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, id_fields, run_limits);
+	helper_queue(arg, call, args, helper_id_fields, run_limits, false);
 }
 
 /* Another policy while it runs. */
@@ -464,7 +478,7 @@ void
 handle_vm_network(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, network_fields, run_network);
+	helper_queue(arg, call, args, network_fields, run_network, false);
 }
 
 /* Clean */
@@ -503,5 +517,5 @@ void
 handle_vm_clean(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, id_fields, run_clean);
+	helper_queue(arg, call, args, helper_id_fields, run_clean, false);
 }

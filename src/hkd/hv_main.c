@@ -18,7 +18,9 @@
 #include "confine/confine.h"
 #include "hkd/hv_request.h"
 #include "hkd/op.h"
+#include "hypervisor/cgroup.h"
 #include "hypervisor/hv.h"
+#include "hypervisor/memory.h"
 #include "json/json.h"
 
 static json_t *
@@ -202,6 +204,45 @@ do_console(const struct hv_request *q, struct err *err)
 	return r < 0 ? r : send_stream(fd);
 }
 
+static int
+do_reclaim(const struct hv_request *q, struct err *err)
+{
+	struct memory_reclaimed done = { .note = NULL };
+	struct cgroup cg;
+	int r;
+
+	if ((r = cgroup_init(&cg, q->node.cgroup, err)) < 0)
+		return r;
+	r = memory_reclaim(&cg, q->vm_id, &done, err);
+	cgroup_done(&cg);
+	if (r < 0)
+		return r;
+	return op_send_result(
+	    json_pack("{sI sI sI sf sf ss?}", "before_kb",
+		(json_int_t)done.before_kb, "after_kb",
+		(json_int_t)done.after_kb, "swapped_kb",
+		(json_int_t)done.swapped_kb, "freeze_ms",
+		(double)done.frozen_us / 1000.0, "reclaim_ms",
+		(double)done.reclaim_us / 1000.0, "note", done.note),
+	    -1);
+}
+
+static int
+do_usage(const struct hv_request *q, struct err *err)
+{
+	json_t *list = json_array();
+	struct cgroup cg;
+	int r;
+
+	if ((r = cgroup_init(&cg, q->node.cgroup, err)) < 0) {
+		json_decref(list);
+		return r;
+	}
+	memory_usage_all(&cg, list);
+	cgroup_done(&cg);
+	return op_send_result(json_pack("{so}", "vms", list), -1);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct hv_request *q, struct err *err);
@@ -226,6 +267,8 @@ static const struct {
 	{ "suspend", do_suspend, false },
 	{ "screen", do_screen, false },
 	{ "console", do_console, false },
+	{ "reclaim", do_reclaim, false },
+	{ "usage", do_usage, true },
 };
 
 /* With [node] netns, descriptor 1 is that network namespace. */

@@ -142,19 +142,6 @@ chain_broke(struct node *node, const struct err *err, const char *what)
 
 /* VMs */
 
-void
-node_pump_queue(struct node *node)
-{
-	struct vm *vm;
-
-	while (node_is_running(node) &&
-	       node->n_starting < node->settings.starts &&
-	       (vm = list_first(&node->queue, struct vm, queue_link)) != NULL) {
-		list_del(&vm->queue_link);
-		vm_start_turn(vm);
-	}
-}
-
 static void
 reconcile_all(struct node *node)
 {
@@ -547,7 +534,6 @@ node_init(struct node *node, const struct node_conf *conf)
 	node->conf = conf;
 	node->retry_ms = RETRY_MS;
 	list_init(&node->ctl_peers);
-	list_init(&node->queue);
 	list_init(&node->imports);
 	list_init(&node->collects);
 	list_init(&node->outbox);
@@ -556,6 +542,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	settings_init(&node->settings);
 	timer_init(&node->heartbeat, node->loop, on_heartbeat, node);
 	timer_init(&node->retry, node->loop, on_retry, node);
+	queue_init(node);
 	sigwatch_init(&node->term, node->loop, SIGTERM, on_term, node);
 }
 
@@ -576,6 +563,7 @@ node_done(struct node *node)
 	rpc_free(node->helper);
 	timer_done(&node->heartbeat);
 	timer_done(&node->retry);
+	timer_done(&node->admission);
 	sigwatch_done(&node->term);
 	settings_done(&node->settings);
 	map_done(&node->vms);

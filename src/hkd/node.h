@@ -8,8 +8,9 @@
  *
  * node.c: life (database up and down, setting up, adoption, stopping);
  * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
- * vm_row.c: its rows; agent.c: the stream from the agent in it; import.c:
- * images; repair.c: what a crash left; ctl.c: hkd.sock; store.c: what is
+ * vm_row.c: its rows; vm_idle.c: its hibernation; agent.c: the stream from
+ * the agent in it; queue.c, pressure.c: who starts when; import.c: images;
+ * repair.c: what a crash left; ctl.c, ctl_usage.c: hkd.sock; store.c: what is
  * written to the database.
  */
 #ifndef HKD_NODE_H
@@ -19,6 +20,7 @@
 #include "base/map.h"
 #include "db/db.h"
 #include "loop/loop.h"
+#include "model/admission.h"
 #include "model/node_conf.h"
 #include "model/states.h"
 #include "net/rpc.h"
@@ -32,7 +34,7 @@ struct node_settings {
 	bool nat;
 	int packets;
 	char *egress; /* where neither OSF nor tenant has one */
-	int starts;   /* at once */
+	int starts;   /* at once, where nothing presses */
 	int64_t lease_ms;
 	int64_t grace_ms;
 	enum home_store home_store;
@@ -40,6 +42,14 @@ struct node_settings {
 	int64_t root_mb;
 	int64_t root_keep_ms;
 };
+
+/* pressure.c */
+struct pressure_meter {
+	struct pressure last;
+	int64_t at_ms; /* 0: never read */
+	int64_t total_us[PRESSURE_KINDS];
+};
+const struct pressure *pressure_read(struct pressure_meter *m);
 
 enum node_phase {
 	NODE_WAITING,   /* for the database, or for this host's row */
@@ -72,9 +82,13 @@ struct node {
 	struct map vms;    /* id -> struct vm */
 	struct list queue; /* of VMs that wait for their turn to start */
 	int n_starting;    /* that have their turn */
-	bool listing;      /* what is here is being found out */
-	int n_adopting;    /* answers still to come */
-	struct map trees;  /* checksums whose files are known to be here */
+	int64_t start_ms;  /* how long a turn lasts, lately; 0: not known */
+	struct pressure_meter pressure;
+	struct timer admission; /* looks at the pressure again */
+	int n_freezing;         /* that are being hibernated */
+	bool listing;           /* what is here is being found out */
+	int n_adopting;         /* answers still to come */
+	struct map trees;       /* checksums whose files are known to be here */
 	struct list imports;
 	struct list collects;  /* removals of old changes under way */
 	struct repair *repair; /* that is under way */
@@ -98,8 +112,11 @@ void node_retry_later(struct node *node);
 void node_adopted_one(struct node *node);
 /* Reads one VM's row again. */
 void node_read_vm(struct node *node, int64_t vm_id);
+void queue_init(struct node *node);
 /* Gives free turns to the queue. */
 void node_pump_queue(struct node *node);
+/* A turn has ended after so long. */
+void node_note_start(struct node *node, int64_t took_ms);
 
 /* store.c: everything that is written but runtime rows. An event waits in
  * memory while the database is down, with its own time. */
@@ -138,6 +155,8 @@ void repair_done(struct node *node);
 /* ctl.c */
 void ctl_open(struct node *node, int fd);
 void ctl_close(struct node *node);
+/* ctl_usage.c: answers host.usage. */
+void ctl_usage(struct node *node, struct rpc_call *call);
 
 /* settings.c: rows of configs. */
 void settings_init(struct node_settings *s);

@@ -63,7 +63,7 @@ settings_take(struct node_settings *s, const struct db_result *res,
 	s->lease_ms = take_number(res, "hkd.lease");
 	s->starts = (int)take_number(res, "hkd.starts");
 	if (s->starts == 0)
-		s->starts = 2 * get_nprocs();
+		s->starts = 4 * get_nprocs();
 	ret->network = changed;
 	ret->storage = take_storage(s, res);
 }

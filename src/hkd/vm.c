@@ -37,6 +37,7 @@ vm_get(struct node *node, int64_t id)
 	list_init(&vm->queue_link);
 	timer_init(&vm->deadline, node->loop, on_deadline, vm);
 	timer_init(&vm->step_timer, node->loop, on_step_timer, vm);
+	timer_init(&vm->idle, node->loop, vm_on_idle, vm);
 	agent_init(&vm->agent, vm);
 	map_set(&node->vms, (uint64_t)id, vm);
 	return vm;
@@ -58,10 +59,12 @@ vm_free(struct vm *vm)
 	vm_cancel_step(vm);
 	vm_give_turn(vm);
 	vm_network_forget(vm);
+	vm_idle_forget(vm);
 	agent_done(&vm->agent);
 	unwatch_exit(vm);
 	timer_done(&vm->deadline);
 	timer_done(&vm->step_timer);
+	timer_done(&vm->idle);
 	map_del(&vm->node->vms, (uint64_t)vm->id);
 	free(vm->want.name);
 	free(vm->want.owner);
@@ -143,6 +146,9 @@ vm_enter(struct vm *vm, enum vm_event event)
 	if (to != vm->state)
 		vm->state_since_ms = time_now_ms();
 	vm->state = to;
+	if (to == VM_STATE_STOPPING)
+		vm_wake(vm, "to be stopped");
+	vm_idle_update(vm);
 	timer_stop(&vm->deadline);
 	if (deadline_of(vm) > 0)
 		timer_start(&vm->deadline, deadline_of(vm));
@@ -212,6 +218,7 @@ vm_give_turn(struct vm *vm)
 	if (!vm->has_turn)
 		return;
 	vm->has_turn = false;
+	node_note_start(vm->node, time_now_ms() - vm->turn_ms);
 	vm->node->n_starting--;
 	node_pump_queue(vm->node);
 }
@@ -259,6 +266,7 @@ on_ended(int events, void *arg)
 
 	unwatch_exit(vm);
 	agent_close(&vm->agent);
+	vm_idle_forget(vm);
 	vm->pid = 0;
 	vm->session = SESSION_STOPPED;
 	if (vm->state == VM_STATE_STOPPING || vm->state == VM_STATE_ZOMBIE) {
@@ -328,6 +336,7 @@ vm_agent_session(struct vm *vm, enum session_state session)
 
 	vm->session = session;
 	vm->session_since_ms = time_now_ms();
+	vm_idle_update(vm);
 	vm_save(vm);
 	if (session == SESSION_SUSPENDED)
 		vm_event(vm, "session.suspended", lasted,
@@ -355,6 +364,7 @@ queue_up(struct vm *vm)
 {
 	timer_stop(&vm->deadline);
 	vm->step = VM_STEP_QUEUED;
+	vm->told_place = 0;
 	list_add(&vm->node->queue, &vm->queue_link);
 	node_pump_queue(vm->node);
 }
@@ -370,7 +380,7 @@ start_run(struct vm *vm)
 	vm->touched = false;
 	vm->asked = false;
 	vm->run_since_ms = time_now_ms();
-	vm_set_text(vm, "waiting for its turn to start");
+	vm_set_text(vm, "%s", "");
 	if (!vm_enter(vm, VM_EVENT_START))
 		return;
 	vm_event(vm, "vm.starting", -1, "start wanted, run %lld",

@@ -9,6 +9,7 @@
 
 #include "hkd/agent.h"
 #include "hkd/node.h"
+#include "model/idle.h"
 #include "model/states.h"
 
 /* What the rows say (vms, its OSF, user, tenant). */
@@ -27,6 +28,7 @@ struct vm_wanted {
 	int32_t idmap_slot;
 	bool is_volatile;
 	bool is_lxc;
+	int64_t idle_after_s; /* 0: never hibernated */
 	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, home_mb;
 	char *egress; /* "": the farm's */
 	int64_t rate_kbit;
@@ -65,6 +67,8 @@ struct vm {
 	enum vm_step step;
 	struct list queue_link; /* node->queue in VM_STEP_QUEUED */
 	bool has_turn;          /* counts in node->n_starting */
+	int64_t turn_ms;        /* when it came */
+	int told_place;         /* in the queue; 0: none yet */
 	bool touched;           /* something of it may be on the node */
 	bool asked; /* its agent has been asked to power off, or can't be */
 	bool adopting;
@@ -83,6 +87,15 @@ struct vm {
 	char *egress;
 	int64_t rate_kbit;
 	struct rpc_request *network_request;
+
+	/* Hibernation. */
+	struct timer idle;            /* to it */
+	struct rpc_request *freezing; /* counts in node->n_freezing */
+	struct rpc_request *thawing;
+	bool hibernated;
+	const char *woken_for;         /* for the event; NULL: was awake */
+	int64_t hibernate_ms, thaw_ms; /* when the last one began */
+	int64_t stream_ms;             /* a stream to the agent was given */
 
 	/* Its image, while it starts. */
 	char *image_name; /* "demo@1" */
@@ -135,6 +148,17 @@ void vm_network_args(struct vm *vm, json_t *args);
 void vm_network_reconcile(struct vm *vm);
 /* Nothing of it is in the firewall any more. */
 void vm_network_forget(struct vm *vm);
+
+/* vm_idle.c */
+/* Looks again when it is to be hibernated. */
+void vm_idle_update(struct vm *vm);
+void vm_on_idle(void *arg);
+/* Before anything is said to the agent. why: "for its user". */
+void vm_wake(struct vm *vm, const char *why);
+/* Somebody is given a stream to the agent: awake, and for a while. */
+void vm_stream_given(struct vm *vm);
+/* Its run has ended. */
+void vm_idle_forget(struct vm *vm);
 
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;

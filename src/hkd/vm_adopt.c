@@ -36,14 +36,17 @@ found(struct vm *vm, const json_t *result, int fd)
 	vm->pid = (pid_t)json_get_int(result, "pid", 0);
 	vm->touched = true;
 	vm->run_since_ms = vm->state_since_ms = time_now_ms();
+	vm->session_since_ms = vm->hibernate_ms = time_now_ms();
+	vm->hibernated = json_get_bool(result, "frozen", false);
 	vm_watch_exit(vm, fd);
 	if (!vm_enter(vm, VM_EVENT_ADOPT))
 		return;
 	vm_event(vm, "vm.adopted", -1,
-	    "found %s after a restart of the "
+	    "found %s%s after a restart of the "
 	    "house-keeper",
-	    vm_state_to_str(vm->state));
-	if (vm->state == VM_STATE_RUNNING)
+	    vm_state_to_str(vm->state), vm->hibernated ? ", hibernated," : "");
+	/* Who is woken is listened to again. */
+	if (vm->state == VM_STATE_RUNNING && !vm->hibernated)
 		agent_open(&vm->agent, 0);
 }
 

@@ -17,6 +17,7 @@
 	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "            \
 	"coalesce(o.egress, t.egress) AS egress, "                       \
 	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "       \
+	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "    \
 	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "      \
 	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "   \
 	"r.session, r.error_id, r.error, r.error_ref "                   \
@@ -36,8 +37,9 @@ const struct db_stmt vm_row_stmt = { "vm_row",
 static const struct db_stmt save_stmt = { "vm_save",
 	"INSERT INTO vm_runtimes AS r (vm_id, epoch, state, host_id, "
 	"image_id, pid, session, started_at, step, error_id, error, "
-	"error_ref) VALUES ($1, $2, $3, $4, $5, $6, $7, "
-	"CASE WHEN $3 = 'running' THEN now() END, $8, $9, $10, $11) "
+	"error_ref, hibernated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+	"CASE WHEN $3 = 'running' THEN now() END, $8, $9, $10, $11, "
+	"CASE WHEN $12 THEN now() END) "
 	"ON CONFLICT (vm_id) DO UPDATE SET epoch = $2, state = $3, "
 	"state_at = CASE WHEN r.state = $3 AND r.epoch = $2 "
 	"THEN r.state_at ELSE now() END, "
@@ -47,9 +49,11 @@ static const struct db_stmt save_stmt = { "vm_save",
 	"started_at = CASE WHEN r.epoch = $2 THEN "
 	"coalesce(r.started_at, excluded.started_at) "
 	"ELSE excluded.started_at END, "
-	"step = $8, error_id = $9, error = $10, error_ref = $11 "
+	"step = $8, error_id = $9, error = $10, error_ref = $11, "
+	"hibernated_at = CASE WHEN $12 THEN "
+	"coalesce(r.hibernated_at, now()) END "
 	"WHERE r.epoch <= $2",
-	11 };
+	12 };
 
 /* Reading */
 
@@ -95,6 +99,8 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	w->home_mb = db_i64(res, row, "home_mb");
 	take_text(&w->egress, res, row, "egress");
 	w->rate_kbit = db_i64(res, row, "rate_kbit");
+	w->idle_after_s = db_i64(res, row, "idle_after_s");
+	vm_idle_update(vm);
 }
 
 /* What an earlier daemon of this node, or another node, has written. */
@@ -135,7 +141,8 @@ run_differs(const struct vm *vm, const struct db_result *res, int row)
 	return db_i64(res, row, "run_epoch") < vm->epoch ||
 	       (db_i64(res, row, "run_epoch") == vm->epoch &&
 		   (!str_eq(state, vm_state_to_str(vm->state)) ||
-		       !str_eq(session, session_state_to_str(vm->session))));
+		       !str_eq(session, session_state_to_str(vm->session)) ||
+		       db_bool(res, row, "hibernated") != vm->hibernated));
 }
 
 struct vm *
@@ -218,6 +225,7 @@ vm_save(struct vm *vm)
 	db_param_str(&p, bad ? err_id(vm->err.code) : NULL);
 	db_param_str(&p, bad ? vm->err.msg : NULL);
 	db_param_str(&p, bad ? vm->ref : NULL);
+	db_param_bool(&p, vm->hibernated);
 	vm->saving = true;
 	db_exec(vm->node->db, &save_stmt, &p, 0, on_saved, vm);
 }

@@ -244,6 +244,7 @@ vm_start_turn(struct vm *vm)
 	struct err err;
 
 	vm->has_turn = true;
+	vm->turn_ms = time_now_ms();
 	vm->node->n_starting++;
 	timer_start(
 	    &vm->deadline, vm_state_deadline(VM_STATE_STARTING)->deadline_ms);

@@ -26,6 +26,7 @@ stopped(struct vm *vm)
 	vm->touched = false;
 	vm_network_forget(vm);
 	vm->session = SESSION_STOPPED;
+	vm_idle_forget(vm);
 	agent_close(&vm->agent);
 	vm_watch_exit(vm, -1);
 	vm_set_text(vm, "%s", "");

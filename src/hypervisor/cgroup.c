@@ -394,9 +394,11 @@ cgroup_first_pid(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id)
 	return str_to_int(text, 1, INT32_MAX, &pid) ? pid : -1;
 }
 
-bool
-cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
-    int timeout_ms)
+/* Until cgroup.events says the word; true if the group has gone, and if_gone
+ * says that this is as good. */
+static bool
+wait_event(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    const char *word, bool if_gone, int timeout_ms)
 {
 	_cleanup_(freep)
 	char *file = unified_path(cg, part, vm_id, "cgroup.events");
@@ -407,20 +409,56 @@ cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 	ssize_t n;
 
 	if (fd < 0)
-		return true;
+		return if_gone;
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
 
 		n = pread(fd, text, sizeof(text) - 1, 0);
 		if (n < 0)
-			return true; /* it was removed */
+			return if_gone; /* it was removed */
 		text[n] = '\0';
-		if (strstr(text, "populated 0") != NULL)
+		if (strstr(text, word) != NULL)
 			return true;
 		if ((left = end - time_now_ms()) <= 0)
 			return false;
 		poll(&p, 1, (int)left);
 	}
+}
+
+bool
+cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    int timeout_ms)
+{
+	return wait_event(cg, part, vm_id, "populated 0", true, timeout_ms);
+}
+
+int
+cgroup_freeze(
+    const struct cgroup *cg, int64_t vm_id, bool freeze, struct err *err)
+{
+	_cleanup_(freep)
+	char *file = unified_path(cg, CGROUP_CT, vm_id, "cgroup.freeze");
+
+	if (write_small(file, freeze ? "1" : "0") < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "write %s", file);
+	return 0;
+}
+
+bool
+cgroup_is_frozen(const struct cgroup *cg, int64_t vm_id)
+{
+	_cleanup_(freep)
+	char *file = unified_path(cg, CGROUP_CT, vm_id, "cgroup.freeze");
+	char text[16];
+
+	/* What was asked for: "frozen" of cgroup.events comes later. */
+	return read_small(file, text, sizeof(text)) && str_eq(text, "1");
+}
+
+bool
+cgroup_wait_frozen(const struct cgroup *cg, int64_t vm_id, int timeout_ms)
+{
+	return wait_event(cg, CGROUP_CT, vm_id, "frozen 1", false, timeout_ms);
 }
 
 /* A process frozen by a v1 freezer can't even be killed. */
@@ -501,32 +539,6 @@ cgroup_remove(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 	return r;
 }
 
-void
-cgroup_each(
-    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg)
-{
-	struct dirent *e;
-	DIR *dir;
-	int i, part;
-
-	for (i = 0; i < cg->n_roots * CGROUP_PART_COUNT_; i++) {
-		_cleanup_(freep)
-		char *path = NULL;
-		int64_t id;
-
-		part = i % CGROUP_PART_COUNT_;
-		path = xasprintf("%s/%s",
-		    cg->roots[i / CGROUP_PART_COUNT_].path, part_names[part]);
-		if ((dir = opendir(path)) == NULL)
-			continue;
-		while ((e = readdir(dir)) != NULL)
-			if (e->d_type == DT_DIR &&
-			    str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
-				cb(id, arg);
-		closedir(dir);
-	}
-}
-
 const struct cgroup_root *
 cgroup_controller(const struct cgroup *cg, const char *controller)
 {
@@ -551,6 +563,16 @@ cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
 	if (root == NULL)
 		return false;
 	path = path_of(root, CGROUP_CT, vm_id, file);
+	return read_small(path, ret, size);
+}
+
+bool
+cgroup_read_unified(const struct cgroup *cg, int64_t vm_id, const char *file,
+    char *ret, size_t size)
+{
+	_cleanup_(freep)
+	char *path = unified_path(cg, CGROUP_CT, vm_id, file);
+
 	return read_small(path, ret, size);
 }
 
@@ -596,4 +618,92 @@ cgroup_each_parked(
 
 	each_pid(pivot, cb, arg);
 	each_pid(leaf, cb, arg);
+}
+
+struct running {
+	const struct cgroup *cg;
+	void (*cb)(int64_t vm_id, void *arg);
+	void *arg;
+};
+
+/* Calls cb for each directory of a part in one hierarchy. */
+static void
+each_id(const struct cgroup_root *root, enum cgroup_part part,
+    void (*cb)(int64_t vm_id, void *arg), void *arg)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%s", root->path, part_names[part]);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	int64_t id;
+
+	if (dir == NULL)
+		return;
+	while ((e = readdir(dir)) != NULL)
+		if (e->d_type == DT_DIR &&
+		    str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
+			cb(id, arg);
+	closedir(dir);
+}
+
+void
+cgroup_each(
+    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg)
+{
+	int i;
+
+	for (i = 0; i < cg->n_roots * CGROUP_PART_COUNT_; i++)
+		each_id(&cg->roots[i / CGROUP_PART_COUNT_],
+		    (enum cgroup_part)(i % CGROUP_PART_COUNT_), cb, arg);
+}
+
+static void
+if_running(int64_t vm_id, void *arg)
+{
+	const struct running *r = arg;
+
+	if (cgroup_populated(r->cg, CGROUP_CT, vm_id))
+		r->cb(vm_id, r->arg);
+}
+
+void
+cgroup_each_running(
+    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg)
+{
+	struct running r = { cg, cb, arg };
+
+	each_id(&cg->roots[cg->unified], CGROUP_CT, if_running, &r);
+}
+
+/* The guest may have made groups below its own, at most so deep. */
+static void
+each_pid_below(
+    const char *path, int depth, void (*cb)(pid_t pid, void *arg), void *arg)
+{
+	struct dirent *e;
+	DIR *dir;
+
+	each_pid(path, cb, arg);
+	if (depth == 0 || (dir = opendir(path)) == NULL)
+		return;
+	while ((e = readdir(dir)) != NULL) {
+		_cleanup_(freep)
+		char *sub = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		sub = xasprintf("%s/%s", path, e->d_name);
+		each_pid_below(sub, depth - 1, cb, arg);
+	}
+	closedir(dir);
+}
+
+void
+cgroup_each_pid(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
+    void (*cb)(pid_t pid, void *arg), void *arg)
+{
+	_cleanup_(freep)
+	char *path = unified_path(cg, part, vm_id, "");
+
+	each_pid_below(path, 16, cb, arg);
 }

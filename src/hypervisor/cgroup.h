@@ -74,6 +74,13 @@ pid_t cgroup_first_pid(
 /* Returns false when it is still populated after timeout_ms. */
 bool cgroup_wait_empty(const struct cgroup *cg, enum cgroup_part part,
     int64_t vm_id, int timeout_ms);
+/* Stops the VM's processes, or lets them go on; returns before all have
+ * stopped. By v2's freezer, which every kernel has that can start our
+ * containers: what is frozen by it can still be killed. */
+int cgroup_freeze(
+    const struct cgroup *cg, int64_t vm_id, bool freeze, struct err *err);
+bool cgroup_is_frozen(const struct cgroup *cg, int64_t vm_id);
+bool cgroup_wait_frozen(const struct cgroup *cg, int64_t vm_id, int timeout_ms);
 /* Thaws and kills everything in it; success if there is nothing. */
 int cgroup_kill(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
     struct err *err);
@@ -84,12 +91,22 @@ int cgroup_remove(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 void cgroup_each(
     const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg);
 
+/* Calls cb for each VM that has processes. */
+void cgroup_each_running(
+    const struct cgroup *cg, void (*cb)(int64_t vm_id, void *arg), void *arg);
+/* Calls cb for each process of the part, also in groups that the VM made. */
+void cgroup_each_pid(const struct cgroup *cg, enum cgroup_part part,
+    int64_t vm_id, void (*cb)(pid_t pid, void *arg), void *arg);
+
 /* The hierarchy that controls memory, cpu or pids; NULL: none does. */
 const struct cgroup_root *cgroup_controller(
     const struct cgroup *cg, const char *controller);
 /* A file of ct/<id> in the controller's hierarchy, final newline cut. False
  * if there is no such file. */
 bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
+    const char *file, char *ret, size_t size);
+/* The same in the unified hierarchy, whatever it controls. */
+bool cgroup_read_unified(const struct cgroup *cg, int64_t vm_id,
     const char *file, char *ret, size_t size);
 /* Writes a file of a part in the controller's hierarchy; false if it can't. */
 bool cgroup_write(const struct cgroup *cg, const char *controller,

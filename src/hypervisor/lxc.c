@@ -235,6 +235,8 @@ stop_op(struct hv_op *op, int grace_ms, struct err *err)
 	struct hv_run run = { .pidfd = -1 };
 
 	if (hv_record_read(op, &run) == 0 && hv_run_open(&run) == 0) {
+		/* A frozen one would not hear it. */
+		cgroup_freeze(&op->cg, op->vm_id, false, NULL);
 		/* liblxc's shutdown is this signal, too; lxc.signal.halt is
 		 * known to the monitor only. */
 		if (grace_ms > 0 && syscall(SYS_pidfd_send_signal, run.pidfd,

@@ -40,7 +40,8 @@ const struct config_key config_keys[] = {
 	{ "vm.stop.grace", CONFIG_DURATION, "20s", 0, 10 * MINUTE, false,
 	    "How long a desktop may take to stop before it is killed." },
 	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, false,
-	    "Desktops that a node starts at once; 0: two a CPU." },
+	    "Desktops that a node starts at once where nothing presses, fewer "
+	    "where CPU, memory or disk are short; 0: four a CPU." },
 	{ "hkd.lease", CONFIG_DURATION, "60s", 5 * SECOND, HOUR, false,
 	    "How long a node's word that it runs is good; renewed at a third "
 	    "of it." },

@@ -78,6 +78,9 @@ const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	    .doc = "Limit of processes and threads."),
 	FIELD(struct osf_row, home_mb, I32, .min = 0, .max = INT32_MAX,
 	    .doc = "Size of a home, MiB; 0 is no limit."),
+	FIELD(struct osf_row, idle_after_s, I32, .min = 0, .max = 31536000,
+	    .doc = "Seconds after which a desktop whose session is suspended "
+		   "is hibernated; 0 is never."),
 	FIELD(struct osf_row, created_at, TIME, RO),
 	EGRESS_FIELDS(struct osf_row), FIELD_END };
 
@@ -149,7 +152,10 @@ const struct field vm_runtime_fields[] = { FIELD(struct vm_runtime_row, vm_id,
 	FIELD(struct vm_runtime_row, error_id, STR, RO,
 	    .doc = "Why the last run ended badly."),
 	FIELD(struct vm_runtime_row, error, STR, RO),
-	FIELD(struct vm_runtime_row, error_ref, STR, RO), FIELD_END };
+	FIELD(struct vm_runtime_row, error_ref, STR, RO),
+	FIELD(struct vm_runtime_row, hibernated_at, TIME, RO,
+	    .doc = "Since when it sleeps; null: awake."),
+	FIELD_END };
 
 const struct field session_fields[] = { FIELD(
 					    struct session_row, vm_id, I64, RO),

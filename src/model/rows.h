@@ -71,7 +71,8 @@ struct osf_row {
 	int32_t cpu_percent; /* 100 = one CPU, 0 = no quota */
 	int32_t cpu_weight;
 	int32_t pids_max;
-	int32_t home_mb; /* 0 = no quota */
+	int32_t home_mb;      /* 0 = no quota */
+	int32_t idle_after_s; /* 0 = never hibernated */
 	int64_t created_at;
 	const char *egress;  /* model/egress.h; NULL: the tenant's */
 	int32_t egress_kbit; /* 0: no limit */
@@ -138,6 +139,7 @@ struct vm_runtime_row {
 	const char *error_id;
 	const char *error;
 	const char *error_ref;
+	int64_t hibernated_at;
 };
 
 struct session_row {

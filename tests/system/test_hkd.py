@@ -2,9 +2,11 @@
 """The house-keeper: what rows want becomes so, whatever is killed when. The
 image is BusyBox: a VM's life without a desktop."""
 
+import base64
 import os
 import re
 import signal
+import ssl
 import subprocess
 import time
 
@@ -337,3 +339,54 @@ def test_zombie(house, vm):
     wait(house, vm, "stopped", timeout=90)
     house.assert_clean(vm)
     assert start(house, vm)["error_id"] is None
+
+
+def wants_in(farm, vm):
+    """A client that waits for its desktop, as bytes on the wire."""
+    context = ssl.create_default_context(
+        cafile=str(farm.data / "tls/cert.pem"))
+    context.check_hostname = False
+    client = context.wrap_socket(farm.connect(timeout=60))
+    login = base64.b64encode(b"alice:secret").decode()
+    client.sendall(
+        f"GET /qvd/connect_to_vm?id={vm}&qvd.client.link=lan HTTP/1.1\r\n"
+        f"Host: farm\r\nAuthorization: Basic {login}\r\n"
+        "Connection: Upgrade\r\nUpgrade: QVD/1.0\r\n\r\n".encode())
+    return client
+
+
+def test_waiting_for_a_turn(house):
+    """Who waits is told its place, in its row and so on its client's line."""
+    vms = [house.add_vm("alice", "busybox", f"turn{i}") for i in range(5)]
+    helper, = house.pids("qvd-hkd")
+    client = None
+    heard = b""
+    try:
+        house.qvd("config", "set", "hkd.starts", "1")
+        # Nothing is done while it stands still, so nobody's turn ends.
+        os.kill(helper, signal.SIGSTOP)
+        for vm in vms[:4]:
+            want(house, vm)
+            house.wait_vm(vm, state="starting")
+        steps = [eventually(lambda v=vm: row(house, v)["step"])
+                 for vm in vms[:4]]
+        assert not any(s.startswith("waiting for its turn") for s in steps[:1])
+        for i, step in enumerate(steps[1:], 1):
+            assert re.match(rf"waiting for its turn to start: place {i} of "
+                            rf"{i}, about \d+ s", step), steps
+        client = wants_in(house, vms[4])
+        while b"place 4 of 4, about" not in heard:
+            more = client.recv(4096)
+            assert more, heard
+            heard += more
+        assert re.search(rb"HTTP/1.1 102 .*\r\nX-QVD-VM-Info: [^\r]*waiting for"
+                         rb" its turn to start: place 4 of 4", heard), heard
+    finally:
+        os.kill(helper, signal.SIGCONT)
+        house.qvd("config", "unset", "hkd.starts")
+        if client is not None:
+            client.close()
+    for vm in vms:
+        wait(house, vm, "running")
+        want(house, vm, False)
+        wait(house, vm, "stopped")
