@@ -190,12 +190,12 @@ def test_lists_are_aligned(clean):
     clean.add_vm("alice", "demo", "desk")
     clean.add_vm("alice", "demo", "a-longer-name")
     assert clean.qvd("vm", "list").out == (
-        "ID  NAME                         STATE    SINCE  SESSION  HOST  "
-        "IMAGE  ADDRESS    BLOCKED  ERROR\n"
-        " 2  alice@default/a-longer-name  stopped         stopped        "
-        "       10.88.1.1\n"
-        " 1  alice@default/desk           stopped         stopped        "
-        "       10.88.1.0\n")
+        "ID  NAME                         STATE    SINCE  SESSION  "
+        "HIBERNATED  HOST  IMAGE  ADDRESS    BLOCKED  ERROR\n"
+        " 2  alice@default/a-longer-name  stopped         stopped  "
+        "                         10.88.1.1\n"
+        " 1  alice@default/desk           stopped         stopped  "
+        "                         10.88.1.0\n")
     assert clean.qvd("vm", "list", "-q").out == "2\n1\n"
     assert clean.qvd("vm", "list", "--user", "alice", "--state", "running",
                      "-q").out == ""
