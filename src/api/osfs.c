@@ -43,15 +43,16 @@ static const struct db_stmt list = { "osf_list",
 
 static const char *const add[] = { "name", "tenant_id", "description", "kind",
 	"hypervisor", "root", "memory_mb", "swap_mb", "cpu_percent",
-	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit", "idle_after_s",
-	NULL };
+	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit",
+	"idle_after_s", NULL };
 static const char *const set[] = { "name", "description", "kind", "hypervisor",
 	"root", "memory_mb", "swap_mb", "cpu_percent", "cpu_weight", "pids_max",
 	"home_mb", "egress", "egress_kbit", "idle_after_s", NULL };
 static const struct db_stmt insert = { "osf_insert",
 	"INSERT INTO osfs (name, tenant_id, description, kind, hypervisor, "
 	"root, memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, "
-	"home_mb, egress, egress_kbit, idle_after_s) VALUES ($1, coalesce($2::int, "
+	"home_mb, egress, egress_kbit, idle_after_s) VALUES ($1, "
+	"coalesce($2::int, "
 	"(SELECT id FROM tenants WHERE name = 'default'), "
 	"(SELECT min(id) FROM tenants HAVING count(*) = 1)), "
 	"nullif($3, ''), coalesce($4, 'desktop'), coalesce($5, 'lxc'), "

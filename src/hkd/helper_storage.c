@@ -45,7 +45,7 @@ handle_storage_check(
 	arena_free(arena);
 }
 
-#define RUN(name, op, deadline_ms)                       \
+#define RUN(name, op, deadline_ms)                              \
 	static void run_##name(struct job *job)                 \
 	{                                                       \
 		job_op(job, op, deadline_ms, helper_on_answer); \
