@@ -18,7 +18,6 @@
 #include "base/str.h"
 #include "db/migrate.h"
 
-#define GROUP        "qvd" /* may open hkd.sock */
 #define USER         "qvd-api"
 #define GROUP        "qvd" /* may open hkd.sock */
 #define STOP_MS      3000
@@ -161,20 +160,6 @@ drop(const struct proc_user *user, struct err *err)
 }
 
 static int
-find_group(gid_t *ret, struct err *err)
-{
-	struct group *group = getgrnam(GROUP);
-
-	if (group == NULL)
-		return err_set(err, ERR_CONFIG,
-		    "system group '%s' does not exist; run tools/setup or "
-		    "systemd-sysusers",
-		    GROUP);
-	*ret = group->gr_gid;
-	return 0;
-}
-
-static int
 listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 {
 	_cleanup_(freep)
@@ -183,8 +168,7 @@ listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 	struct proc_user user;
 	int r;
 
-	if ((r = proc_find_user(USER, &user, err)) < 0 ||
-	    (r = find_group(&user.gid, err)) < 0)
+	if ((r = proc_find_user(USER, &user, err)) < 0)
 		return r;
 	if (group == NULL)
 		return err_set(err, ERR_CONFIG,

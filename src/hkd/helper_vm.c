@@ -392,14 +392,14 @@ handle_vm_stop(struct rpc_call *call, const json_t *args, int fd, void *arg)
 static void
 run_suspend(struct job *job)
 {
-	job_op(job, "vm.suspend", SUSPEND_MS, on_answer);
+	job_op(job, "vm.suspend", SUSPEND_MS, helper_on_answer);
 }
 
 void
 handle_vm_suspend(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, id_fields, run_suspend);
+	helper_queue(arg, call, args, helper_id_fields, run_suspend, false);
 }
 
 /* Streams of a virtual machine's own devices. */
@@ -431,14 +431,14 @@ void
 handle_vm_screen(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, id_fields, run_screen);
+	helper_queue(arg, call, args, helper_id_fields, run_screen, false);
 }
 
 void
 handle_vm_console(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	check_and_queue(arg, call, args, id_fields, run_console);
+	helper_queue(arg, call, args, helper_id_fields, run_console, false);
 }
 
 static void

@@ -71,6 +71,8 @@ ask_to_end(const struct hv_op *op, const struct hv_run *run, int grace_ms)
 {
 	struct qmp q;
 
+	/* A frozen one would not answer. */
+	cgroup_freeze(&op->cg, op->vm_id, false, NULL);
 	if (open_qmp(op, &q, NULL) < 0)
 		return;
 	if (grace_ms > 0 && qmp_run(&q, "system_powerdown", NULL, -1,
