@@ -4,7 +4,9 @@
  * $DISPLAY, by libXcomp. Started by libqvdclient (viewer.c), which relays
  * descriptor 3 to the farm; not for people. It holds no secret.
  */
+#include <errno.h>
 #include <nx/NX.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -112,6 +114,23 @@ run(bool granted)
 		grant(XCB_HOST_MODE_DELETE);
 }
 
+/*
+ * libXcomp would ask the user something: nobody does. It must not end before
+ * the one that asks, who might trip over its SIGCHLD. Who asks may have been
+ * killed before this process could wish to end with it: then the client, which
+ * reads what we print, has gone too.
+ */
+static int
+dialog(void)
+{
+	struct pollfd client = { .fd = STDOUT_FILENO };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (poll(&client, 1, -1) < 0 && errno == EINTR)
+		;
+	return VIEWER_EXIT_ENDED;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -119,13 +138,8 @@ main(int argc, char **argv)
 	bool granted;
 	char word = 0;
 
-	/* libXcomp would ask the user something: nobody does. It must not end
-	 * before the one that asks, who might trip over its SIGCHLD. */
-	if (argc > 2) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pause();
-		return VIEWER_EXIT_ENDED;
-	}
+	if (argc > 2)
+		return dialog();
 	if (argc != 2) {
 		fputs("Error: this program is started by qvd-client\n", stderr);
 		return VIEWER_EXIT_USAGE;

@@ -5,11 +5,12 @@ wants, with real nxagent and X servers behind and before it."""
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
 from clientlab import KEY, Agent, Client, Server, certificate
-from qvdlab import Display, eventually, need
+from qvdlab import Display, eventually, need, programs
 
 EXIT_USAGE, EXIT_AUTH, EXIT_FORBIDDEN, EXIT_NOT_FOUND = 2, 12, 14, 15
 EXIT_PARAMETER, EXIT_UPGRADE, EXIT_UNAVAILABLE = 18, 19, 20
@@ -536,10 +537,20 @@ def test_the_x_server_goes_away(server, client, agent):
     eventually(lambda: "Session suspended at" in agent.text(), 20)
 
 
+def test_a_dialog_ends_with_the_client():
+    """Also when nobody told it of its parent's death."""
+    child = subprocess.Popen(
+        [programs() / "qvd-client-nx", "--dialog", "ok", "--local"],
+        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.2)
+    child.stdout.close()
+    assert child.wait(20) == 0
+
+
 def test_x_authority(server, client, agent, tmp_path):
     """An X server that wants a cookie gets the user's."""
     need("Xvfb", "xauth", "mcookie")
-    import subprocess
     from qvdlab import run
     auth = tmp_path / "authority"
     number = 29000 + os.getpid() % 1000
