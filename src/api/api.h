@@ -90,8 +90,10 @@ struct request {
 	bool failed; /* answered with an error: steps to come do nothing */
 	struct db_txn *txn;
 	struct await await;
-	int64_t epoch; /* of a VM's start */
-	int pending;   /* statements whose answer is due */
+	struct node_ask *ask; /* under way; src/api/node.c */
+	json_t *owned;        /* freed with the request */
+	int64_t epoch;        /* of a VM's start */
+	int pending;          /* statements whose answer is due */
 	bool answered;
 	void *data; /* the handler's own, in the arena */
 };
@@ -128,6 +130,24 @@ void await_start(struct request *req, const char *channel,
 /* Something changed: all that wait on that channel look again (NULL: on
  * any). */
 void await_wake(struct api *api, const char *channel);
+
+/* A 102 with that text, if the client waits and wasn't told it last. */
+void await_tell(struct request *req, const char *text);
+
+/* src/api/node.c: a question to this node's house-keeper, at most one a
+ * request; cb only on success (fd is the callee's), a failure answers. Ends
+ * with its client. */
+typedef void (*node_cb)(struct request *req, const json_t *result, int fd);
+void node_ask(struct request *req, const char *op, json_t *args,
+    int64_t deadline_ms, node_cb cb);
+void node_ask_cancel(struct request *req);
+/* Something asynchronous is under way for the request, or over. */
+void request_step_begun(struct request *req);
+void request_step_done(struct request *req);
+/* Ends the request if it is answered and nothing is under way. */
+void request_check(struct request *req);
+/* Takes value; freed with the request. */
+void request_own_json(struct request *req, json_t *value);
 
 /* Query parameters. */
 const char *query_str(const struct request *req, const char *name);
@@ -201,6 +221,13 @@ void user_password(struct request *req);
 void image_add(struct request *req);
 void image_tag(struct request *req);
 void image_untag(struct request *req);
+void image_publish(struct request *req);
+void image_retire(struct request *req);
+void image_cancel(struct request *req);
+void image_diff(struct request *req);
+void image_verify(struct request *req);
+void image_export(struct request *req);
+void images_gc(struct request *req);
 void images_settle(struct api *api);
 void image_rollback(struct request *req);
 void rollout_add(struct request *req);

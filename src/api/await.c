@@ -10,12 +10,12 @@
 
 static void look_again(struct request *req);
 
-static void
-tell(struct request *req, const char *text)
+void
+await_tell(struct request *req, const char *text)
 {
 	char header[320];
 
-	if (req->conn == NULL || text[0] == '\0' ||
+	if (req->conn == NULL || !req->wait || text[0] == '\0' ||
 	    str_eq(text, req->await.told))
 		return;
 	str_copy(req->await.told, sizeof(req->await.told), text);
@@ -48,7 +48,7 @@ on_look(struct request *req, const struct db_result *res)
 		respond_object(req, req->route->resource, req->id, 200);
 	} else {
 		str_escape(clean, sizeof(clean), text, strlen(text));
-		tell(req, clean);
+		await_tell(req, clean);
 	}
 }
 

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * Images and tags. An import is done by the node's HKD; the tags that it is
- * to get wait in the property import.tags until it is published, so that
- * they are moved whoever is there by then.
- */
+/* Images: their rows, and imports, which the node's HKD does. */
 #include <string.h>
 
 #include "api/api.h"
 #include "base/buf.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "json/json.h"
@@ -34,8 +29,12 @@ static const struct field view[] = {
 	VIEW("message", STR),
 	VIEW("author", STR),
 	VIEW("parent_id", I64),
+	VIEW("parent", STR),
 	VIEW("source", STR),
 	VIEW("checksum", STR),
+	VIEW("content", STR),
+	VIEW("files", I64),
+	VIEW("hypervisors", STR),
 	VIEW("error_id", STR),
 	VIEW("error", STR),
 	VIEW("created_at", TIME),
@@ -48,6 +47,7 @@ static const struct db_stmt list = { "image_list",
 	"o.name || '@' || t.name || '/' || i.version AS path, "
 	"coalesce((SELECT jsonb_agg(g.tag ORDER BY g.tag) FROM image_tags g "
 	"WHERE g.image_id = i.id), '[]') AS tags, "
+	"(SELECT p.version FROM images p WHERE p.id = i.parent_id) AS parent, "
 	"(SELECT count(*) FROM vm_runtimes r WHERE r.image_id = i.id "
 	"AND r.state <> 'stopped') AS vms "
 	"FROM images i JOIN osfs o ON o.id = i.osf_id "
@@ -63,29 +63,15 @@ static const struct db_stmt list = { "image_list",
 	6 };
 
 static const char *const add[] = { "osf_id", "version", "source", "message",
-	NULL };
+	"vm_id", "hold", NULL };
 static const char *const set[] = { "message", "blocked", NULL };
 static const struct db_stmt update = { "image_update",
 	"UPDATE images SET message = nullif(coalesce($2, message), ''), "
 	"blocked = coalesce($3::bool, blocked) WHERE id = $1 RETURNING id",
 	3 };
 static const struct db_stmt in_use = { "image_in_use",
-	"SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name || ') ' || "
-	"CASE WHEN r.image_id = $1::int AND r.state <> 'stopped' "
-	"THEN 'runs it' ELSE 'follows its tag ' || v.tag END AS what "
-	"FROM vms v JOIN users u ON u.id = v.user_id "
-	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
-	"WHERE (r.image_id = $1::int AND r.state <> 'stopped') "
-	"OR EXISTS (SELECT FROM image_tags g WHERE g.image_id = $1::int "
-	"AND g.osf_id = v.osf_id AND g.tag = v.tag) "
-	"OR EXISTS (SELECT FROM images i WHERE i.id = $1::int "
-	"AND i.osf_id = v.osf_id AND i.version = v.tag) "
-	"UNION ALL "
-	"SELECT 'roll-out ' || r.id || ' to the tag ' || r.tag "
-	"FROM rollouts r WHERE $1::int IN (r.old_image_id, r.new_image_id) "
-	"AND r.state IN ('watching', 'halted') UNION ALL "
-	"SELECT 'it is being imported' FROM images WHERE id = $1::int "
-	"AND state IN ('new', 'importing')",
+	"WITH l AS (SELECT id FROM images WHERE id = $1::int FOR UPDATE) "
+	"SELECT u.what FROM l JOIN image_users u ON u.image_id = l.id",
 	1 };
 /* What came from it is said to come from what it came from. */
 static const struct db_stmt del = { "image_del",
@@ -102,44 +88,44 @@ const struct resource resource_images = { "images", "image", "image", view,
 
 /* Import */
 
-/* $1 osf, $2 version or NULL: the date, and a number if that is taken,
- * $3 source, $4 message, $5 author, $6 this node, $7 tags */
+/* $1 osf (NULL: the VM's), $2 version or NULL: the date and a number, $3
+ * source, $4 message, $5 author, $6 this node, $7 tags, $8 VM, $9 hold. A
+ * VM's commit comes from the image that it ran from. */
 static const struct db_stmt insert = { "image_insert",
-	"WITH n AS (INSERT INTO images (osf_id, version, source, message, "
-	"author, host_id, parent_id) SELECT $1::int, coalesce($2, (SELECT v "
-	"FROM (SELECT g, to_char(now(), 'YYYY-MM-DD') || "
-	"CASE g WHEN 1 THEN '' ELSE '-' || g END AS v "
-	"FROM generate_series(1, 1000) g) c WHERE NOT EXISTS "
-	"(SELECT FROM images i WHERE i.osf_id = $1::int AND i.version = c.v) "
-	"ORDER BY g LIMIT 1)), $3, nullif($4, ''), $5, "
-	"(SELECT id FROM hosts WHERE name = $6), "
-	"(SELECT image_id FROM image_tags WHERE osf_id = $1::int "
-	"AND tag = 'head') RETURNING id), "
+	"WITH w AS (SELECT coalesce($1::int, v.osf_id) AS osf_id, v.id, "
+	"'/vms/' || u.login || '/' || v.name AS source, r.image_id AS base "
+	"FROM (SELECT 1) one LEFT JOIN vms v ON v.id = $8::int "
+	"LEFT JOIN users u ON u.id = v.user_id "
+	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id), "
+	"n AS (INSERT INTO images (osf_id, version, source, message, "
+	"author, host_id, parent_id, vm_id, hold) SELECT w.osf_id, "
+	"coalesce($2, (SELECT v "
+	"FROM (SELECT g, to_char(now(), 'YYYY-MM-DD-') || "
+	"lpad(g::text, 3, '0') AS v "
+	"FROM generate_series(0, 9999) g) c WHERE NOT EXISTS "
+	"(SELECT FROM images i WHERE i.osf_id = w.osf_id "
+	"AND i.version = c.v) ORDER BY g LIMIT 1)), coalesce($3, w.source), "
+	"nullif($4, ''), $5, (SELECT id FROM hosts WHERE name = $6), "
+	"CASE WHEN $8::int IS NOT NULL THEN w.base ELSE "
+	"(SELECT image_id FROM image_tags t WHERE t.osf_id = w.osf_id "
+	"AND tag = 'head') END, $8::int, coalesce($9::bool, false) "
+	"FROM w RETURNING id), "
 	"p AS (INSERT INTO properties (kind, object_id, key, value) "
 	"SELECT 'image', id, 'import.tags', $7 FROM n) "
 	"SELECT id FROM n",
-	7 };
+	9 };
 
-/* The tags of what was published since, and of what failed. */
-static const struct db_stmt settle = { "image_settle",
-	"WITH due AS (SELECT i.id, i.osf_id, i.state, i.version, p.value "
-	"FROM images i JOIN properties p ON p.kind = 'image' "
-	"AND p.object_id = i.id AND p.key = 'import.tags' "
-	"WHERE i.state IN ('published', 'failed')), "
-	"moved AS (INSERT INTO image_tags (osf_id, tag, image_id) "
-	"SELECT DISTINCT ON (osf_id, tag) osf_id, tag, id FROM due, "
-	"unnest(string_to_array(due.value, ' ')) AS tag "
-	"WHERE due.state = 'published' ORDER BY osf_id, tag, id DESC "
-	"ON CONFLICT (osf_id, tag) DO UPDATE "
-	"SET image_id = excluded.image_id, moved_at = now() "
-	"WHERE NOT image_tags.fixed RETURNING image_id, tag), "
-	"told AS (INSERT INTO events (name, image_id, text) "
-	"SELECT 'image.tagged', image_id, 'tag ' || tag || ' moved to it' "
-	"FROM moved WHERE tag <> 'head'), "
-	"gone AS (DELETE FROM properties p USING due WHERE p.kind = 'image' "
-	"AND p.object_id = due.id AND p.key = 'import.tags') "
-	"SELECT count(*) AS n FROM due",
-	0 };
+/* Why it can't be: a version that is a tag's name, a VM that isn't there or
+ * not at rest. The VM's row is locked, so that none begins meanwhile. */
+static const struct db_stmt check_stmt = { "image_insert_check",
+	"SELECT EXISTS (SELECT FROM image_tags WHERE osf_id = $1::int "
+	"AND tag = $2) AS is_tag, v.id IS NOT NULL AS has_vm, "
+	"v.desired = 'stopped' AND r.state = 'stopped' AS at_rest, "
+	"r.image_id IS NOT NULL AS has_run, o.root = 'volatile' AS forgets "
+	"FROM (SELECT 1) one LEFT JOIN (SELECT * FROM vms WHERE id = $3::int "
+	"FOR UPDATE) v ON true LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
+	"LEFT JOIN osfs o ON o.id = v.osf_id",
+	3 };
 
 static const struct db_stmt look_stmt = { "image_look",
 	"SELECT i.state, i.progress, i.error_id, i.error, "
@@ -147,21 +133,6 @@ static const struct db_stmt look_stmt = { "image_look",
 	"AND p.object_id = i.id AND p.key = 'import.tags') AS pending "
 	"FROM images i WHERE i.id = $1",
 	1 };
-
-static void
-on_settled(const struct db_result *res, const struct err *err, void *arg)
-{
-	if (res == NULL && err != NULL)
-		log_err(LOG_LEVEL_WARN, err, "move the tags of new images");
-}
-
-void
-images_settle(struct api *api)
-{
-	struct db_params p = { .n = 0 };
-
-	db_exec(api->db, &settle, &p, 0, on_settled, NULL);
-}
 
 static int
 look(struct request *req, const struct db_result *res, char *text, size_t size,
@@ -184,7 +155,8 @@ look(struct request *req, const struct db_result *res, char *text, size_t size,
 				    : "image-unusable"),
 		    "%s", error != NULL ? error : "the import failed");
 	}
-	if (s == IMAGE_PUBLISHED && !db_bool(res, 0, "pending"))
+	if (s == IMAGE_READY ||
+	    (s == IMAGE_PUBLISHED && !db_bool(res, 0, "pending")))
 		return 1;
 	if (db_i64(res, 0, "progress") > 0)
 		snprintf(text, size, "%s %lld %%", state,
@@ -196,8 +168,18 @@ look(struct request *req, const struct db_result *res, char *text, size_t size,
 
 struct import {
 	struct image_row row;
+	uint64_t seen;
 	char *tags;
 };
+
+static void
+param_or_null(struct db_params *p, int64_t value)
+{
+	if (value > 0)
+		db_param_i64(p, value);
+	else
+		db_param_null(p);
+}
 
 static void
 on_import_commit(struct request *req, const struct db_result *res)
@@ -218,19 +200,67 @@ on_inserted(struct request *req, const struct db_result *res)
 }
 
 static void
-on_import_begun(struct request *req, const struct db_result *res)
+insert_image(struct request *req)
 {
 	struct import *in = req->data;
 	struct db_params p = { .n = 0 };
 
-	db_param_i64(&p, in->row.osf_id);
+	param_or_null(&p, in->row.osf_id);
 	db_param_str(&p, in->row.version);
 	db_param_str(&p, in->row.source);
 	db_param_str(&p, in->row.message);
 	db_param_str(&p, req->actor);
 	db_param_str(&p, req->api->conf.name);
 	db_param_str(&p, in->tags);
+	param_or_null(&p, in->row.vm_id);
+	db_param_bool(&p, in->row.hold);
 	change_exec(req, &insert, &p, on_inserted);
+}
+
+static void
+on_checked(struct request *req, const struct db_result *res)
+{
+	struct import *in = req->data;
+	long long vm = in->row.vm_id;
+
+	if (db_bool(res, 0, "is_tag"))
+		respond_fail(req, ERR_CONFLICT,
+		    "'%s' is a tag of the OSF, and a version is never named "
+		    "like one",
+		    in->row.version);
+	else if (vm == 0)
+		insert_image(req);
+	else if (!db_bool(res, 0, "has_vm"))
+		respond_fail(req, ERR_NOT_FOUND, "there is no VM %lld", vm);
+	else if (db_bool(res, 0, "forgets"))
+		respond_fail(req, ERR_CONFLICT,
+		    "VM %lld has nothing to commit: its OSF's root is "
+		    "volatile and forgets changes at each stop",
+		    vm);
+	else if (!db_bool(res, 0, "has_run"))
+		respond_fail(req, ERR_CONFLICT,
+		    "VM %lld has nothing to commit: it has not run, or its "
+		    "image is gone",
+		    vm);
+	else if (!db_bool(res, 0, "at_rest"))
+		respond_fail(req, ERR_CONFLICT,
+		    "VM %lld runs; stop it first ('qvd vm stop %lld'), so "
+		    "that its files are whole",
+		    vm, vm);
+	else
+		insert_image(req);
+}
+
+static void
+on_import_begun(struct request *req, const struct db_result *res)
+{
+	struct import *in = req->data;
+	struct db_params p = { .n = 0 };
+
+	param_or_null(&p, in->row.osf_id);
+	db_param_str(&p, in->row.version);
+	param_or_null(&p, in->row.vm_id);
+	change_exec(req, &check_stmt, &p, on_checked);
 }
 
 /* "head" and the tags of the body, separated by spaces; NULL: answered. */
@@ -243,7 +273,7 @@ take_tags(struct request *req)
 	size_t i;
 
 	buf_init(&text, TAGS_MAX * (TAG_BYTES_MAX + 1) + 8);
-	buf_printf(&text, "head");
+	buf_printf(&text, "head"); /* so that there is one to wait for */
 	if (list_ != NULL && !json_is_array(list_)) {
 		respond_fail(req, ERR_PARAMETER, "tags is a list of names");
 		return NULL;
@@ -270,113 +300,18 @@ void
 image_add(struct request *req)
 {
 	struct import *in = arena_new0(req->arena, struct import);
-	uint64_t seen;
 
 	if (in == NULL || (in->tags = take_tags(req)) == NULL ||
-	    !resource_decode(req, add, true, &in->row, &seen))
+	    !resource_decode(req, add, true, &in->row, &in->seen))
 		return;
-	if (in->row.osf_id <= 0 || in->row.source == NULL ||
-	    in->row.source[0] != '/') {
+	if (in->row.vm_id > 0 ? in->row.source != NULL
+			      : in->row.osf_id <= 0 || in->row.source == NULL ||
+				    in->row.source[0] != '/') {
 		respond_fail(req, ERR_PARAMETER,
 		    "an image needs osf_id, and source: an absolute path "
-		    "on this node");
+		    "on this node; or vm_id, and no source");
 		return;
 	}
 	req->data = in;
 	change_begin(req, on_import_begun);
-}
-
-/* Tags */
-
-static const struct db_stmt tag_stmt = { "image_tag",
-	"WITH i AS (SELECT id, osf_id, state FROM images WHERE id = $1), "
-	"m AS (INSERT INTO image_tags (osf_id, tag, image_id) "
-	"SELECT osf_id, $2, id FROM i WHERE state = 'published' "
-	"ON CONFLICT (osf_id, tag) DO UPDATE "
-	"SET image_id = excluded.image_id, moved_at = now() "
-	"WHERE NOT image_tags.fixed RETURNING image_id), "
-	"e AS (INSERT INTO events (name, image_id, text) "
-	"SELECT 'image.tagged', image_id, 'tag ' || $2 || ' moved to it by ' "
-	"|| $3 FROM m) "
-	"SELECT i.state, EXISTS (SELECT FROM m) AS done FROM i",
-	3 };
-static const struct db_stmt untag_stmt = { "image_untag",
-	"DELETE FROM image_tags WHERE image_id = $1 AND tag = $2 "
-	"AND NOT fixed RETURNING image_id",
-	2 };
-
-static void
-on_tag_commit(struct request *req, const struct db_result *res)
-{
-	respond_object(req, &resource_images, req->id, 200);
-}
-
-static void
-on_tagged(struct request *req, const struct db_result *res)
-{
-	if (db_rows(res) == 0)
-		respond_fail(req, ERR_NOT_FOUND, "there is no image %lld",
-		    (long long)req->id);
-	else if (!db_bool(res, 0, "done"))
-		respond_fail(req, ERR_CONFLICT,
-		    "the tag can't be moved to image %lld: it is %s%s",
-		    (long long)req->id, db_str(res, 0, "state"),
-		    str_eq(db_str(res, 0, "state"), "published")
-			? ", but the tag is fixed"
-			: "");
-	else
-		change_commit(req, object_text(req, &resource_images, req->id),
-		    on_tag_commit);
-}
-
-static void
-on_untagged(struct request *req, const struct db_result *res)
-{
-	if (db_rows(res) == 0)
-		respond_fail(req, ERR_NOT_FOUND,
-		    "image %lld has no tag '%s' that can be removed",
-		    (long long)req->id, req->word);
-	else
-		change_commit(req, object_text(req, &resource_images, req->id),
-		    on_tag_commit);
-}
-
-static void
-on_tag_begun(struct request *req, const struct db_result *res)
-{
-	struct db_params p = { .n = 0 };
-
-	db_param_i64(&p, req->id);
-	db_param_str(&p, req->word);
-	db_param_str(&p, req->actor);
-	change_exec(req, &tag_stmt, &p, on_tagged);
-}
-
-static void
-on_untag_begun(struct request *req, const struct db_result *res)
-{
-	struct db_params p = { .n = 0 };
-
-	db_param_i64(&p, req->id);
-	db_param_str(&p, req->word);
-	change_exec(req, &untag_stmt, &p, on_untagged);
-}
-
-void
-image_tag(struct request *req)
-{
-	if (!str_is_name(req->word, TAG_BYTES_MAX))
-		respond_fail(req, ERR_PARAMETER,
-		    "a tag is at most %d of A-Z a-z 0-9 _ . -", TAG_BYTES_MAX);
-	else if (str_eq(req->word, "head"))
-		respond_fail(req, ERR_CONFLICT,
-		    "the tag 'head' moves by itself to the newest image");
-	else
-		change_begin(req, on_tag_begun);
-}
-
-void
-image_untag(struct request *req)
-{
-	change_begin(req, on_untag_begun);
 }

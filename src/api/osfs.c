@@ -22,6 +22,7 @@ static const struct field view[] = {
 	VIEW("egress", STR),
 	VIEW("egress_kbit", I32),
 	VIEW("idle_after_s", I32),
+	VIEW("keep_images", I32),
 	VIEW("images", I64),
 	VIEW("vms", I64),
 	VIEW("created_at", TIME),
@@ -44,14 +45,16 @@ static const struct db_stmt list = { "osf_list",
 static const char *const add[] = { "name", "tenant_id", "description", "kind",
 	"hypervisor", "root", "memory_mb", "swap_mb", "cpu_percent",
 	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit",
-	"idle_after_s", NULL };
+	"idle_after_s", "keep_images", NULL };
 static const char *const set[] = { "name", "description", "kind", "hypervisor",
 	"root", "memory_mb", "swap_mb", "cpu_percent", "cpu_weight", "pids_max",
-	"home_mb", "egress", "egress_kbit", "idle_after_s", NULL };
+	"home_mb", "egress", "egress_kbit", "idle_after_s", "keep_images",
+	NULL };
 static const struct db_stmt insert = { "osf_insert",
 	"INSERT INTO osfs (name, tenant_id, description, kind, hypervisor, "
 	"root, memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, "
-	"home_mb, egress, egress_kbit, idle_after_s) VALUES ($1, "
+	"home_mb, egress, egress_kbit, idle_after_s, "
+	"keep_images) VALUES ($1, "
 	"coalesce($2::int, "
 	"(SELECT id FROM tenants WHERE name = 'default'), "
 	"(SELECT min(id) FROM tenants HAVING count(*) = 1)), "
@@ -60,9 +63,9 @@ static const struct db_stmt insert = { "osf_insert",
 	"coalesce($8::int, 0), coalesce($9::int, 0), "
 	"coalesce($10::int, 100), coalesce($11::int, 2048), "
 	"coalesce($12::int, 0), nullif($13, ''), nullif($14::int, -1), "
-	"coalesce($15::int, 0)) "
+	"coalesce($15::int, 0), nullif($16::int, -1)) "
 	"RETURNING id",
-	15 };
+	16 };
 static const struct db_stmt update = { "osf_update",
 	"UPDATE osfs SET name = coalesce($2, name), "
 	"description = nullif(coalesce($3, description), ''), "
@@ -76,9 +79,10 @@ static const struct db_stmt update = { "osf_update",
 	"home_mb = coalesce($12::int, home_mb), "
 	"egress = nullif(coalesce($13, egress), ''), "
 	"egress_kbit = nullif(coalesce($14::int, egress_kbit), -1), "
-	"idle_after_s = coalesce($15::int, idle_after_s) "
+	"idle_after_s = coalesce($15::int, idle_after_s), "
+	"keep_images = nullif(coalesce($16::int, keep_images), -1) "
 	"WHERE id = $1 RETURNING id",
-	15 };
+	16 };
 static const struct db_stmt in_use = { "osf_in_use",
 	"SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name || ')' "
 	"AS what FROM vms v JOIN users u ON u.id = v.user_id "

@@ -34,6 +34,7 @@ request_free(void *arg)
 
 	timer_done(&req->await.timer);
 	json_decref(req->body);
+	json_decref(req->owned);
 	arena_free(req->arena);
 	free(req);
 }
@@ -49,6 +50,31 @@ request_end_if_done(struct request *req)
 	loop_defer(req->api->loop, request_free, req);
 	if (req->api->stopping && server_idle(req->api))
 		loop_stop(req->api->loop);
+}
+
+void
+request_step_begun(struct request *req)
+{
+	req->pending++;
+}
+
+void
+request_step_done(struct request *req)
+{
+	req->pending--;
+}
+
+void
+request_check(struct request *req)
+{
+	request_end_if_done(req);
+}
+
+void
+request_own_json(struct request *req, json_t *value)
+{
+	json_decref(req->owned);
+	req->owned = value;
 }
 
 static void
@@ -570,6 +596,7 @@ leave(struct client *client)
 	client->req = NULL;
 	req->client = NULL;
 	req->conn = NULL;
+	node_ask_cancel(req);
 	if (req->await.active || req->pending == 0)
 		answered(req);
 }

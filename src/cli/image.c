@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/cli.h"
+#include "cli/image.h"
 #include "cli/nouns.h"
 #include "json/json.h"
 #include "net/http.h"
@@ -28,6 +28,29 @@ static const struct column columns[] = {
 
 #define IMAGE_DOC "the image: an id, xfce/VERSION, or xfce:TAG"
 
+#define OSF_ARG                                              \
+	{                                                    \
+		"--osf", ARG_OSF, ARG_REQUIRED, "osf_id",    \
+		    .doc = "the OSF that it is a version of" \
+	}
+
+/* Of all that make a version. */
+#define VERSION_ARGS                                                          \
+	{ "--version", ARG_NAME, 0, "version",                                \
+		.doc = "the version's name (default: the date and a number, " \
+		       "YYYY-MM-DD-NNN)" },                                   \
+	    { "--message", ARG_TEXT, 0, "message", .doc = "what is new" },    \
+	    { "--tag", ARG_NAME, ARG_MANY, "tags",                            \
+		    .doc =                                                    \
+			"a tag to move there when it is published; VMs that " \
+			"are not told otherwise follow 'default'" },          \
+	    { "--no-publish", ARG_FLAG, 0,                                    \
+		    .doc = "doesn't offer it until 'qvd image publish'" },    \
+	{                                                                     \
+		"--no-wait", ARG_FLAG, 0,                                     \
+		    .doc = "does not wait until it is there"                  \
+	}
+
 static const struct arg list_args[] = {
 	{ "--osf", ARG_OSF, 0, "osf_id", .doc = "only its images" },
 	ARG_END,
@@ -43,17 +66,57 @@ static const struct arg import_args[] = {
 	    .doc = "the system's tree, on this node: a folder, a tar archive "
 		   "(.tar .tar.gz .tar.xz .tar.zst), or an OCI image (a "
 		   "layout's folder, or an archive of one)" },
-	{ "--osf", ARG_OSF, ARG_REQUIRED, "osf_id",
-	    .doc = "the OSF that it is a version of" },
-	{ "--version", ARG_NAME, 0, "version",
-	    .doc = "the version's name (default: date, and a number if "
-		   "that is taken)" },
-	{ "--message", ARG_TEXT, 0, "message", .doc = "what is new" },
-	{ "--tag", ARG_NAME, ARG_MANY, "tags",
-	    .doc = "a tag to move there when it is published; VMs that "
-		   "are not told otherwise follow 'default'" },
-	{ "--no-wait", ARG_FLAG, 0,
-	    .doc = "does not wait until it is published" },
+	OSF_ARG,
+	VERSION_ARGS,
+	ARG_END,
+};
+
+static const struct arg commit_args[] = {
+	{ "VM", ARG_VM, ARG_REQUIRED, "vm_id",
+	    .doc = "the stopped VM: an id, or alice/desk" },
+	{ "--osf", ARG_OSF, 0, "osf_id", .doc = "another OSF than the VM's" },
+	VERSION_ARGS,
+	ARG_END,
+};
+
+static const struct arg build_args[] = {
+	{ "RECIPE", ARG_TEXT, ARG_REQUIRED,
+	    .doc = "the recipe's name, or its folder" },
+	OSF_ARG,
+	{ "--fresh", ARG_FLAG, 0,
+	    .doc = "builds again what was built before, with today's "
+		   "packages" },
+	{ "--output", ARG_FILE, 0,
+	    .doc = "where archives are kept (default: " QVD_BUILDSDIR ")" },
+	VERSION_ARGS,
+	ARG_END,
+};
+
+static const struct arg log_args[] = {
+	{ "OSF", ARG_OSF, ARG_REQUIRED, .doc = "the OSF" },
+	ARG_END,
+};
+
+static const struct arg diff_args[] = {
+	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED, .doc = IMAGE_DOC },
+	{ "OTHER", ARG_IMAGE, 0,
+	    .doc = "the image that came of it; without: IMAGE is compared "
+		   "with its parent" },
+	{ "--packages", ARG_FLAG, 0, .doc = "only the Debian packages" },
+	ARG_END,
+};
+
+static const struct arg export_args[] = {
+	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED, .doc = IMAGE_DOC },
+	{ "FILE", ARG_FILE, ARG_REQUIRED,
+	    .doc = "the archive to write, on this node; its end says how it "
+		   "is packed: .tar .tar.gz .tar.xz .tar.zst" },
+	ARG_END,
+};
+
+static const struct arg gc_args[] = {
+	{ "--dry-run", ARG_FLAG, 0,
+	    .doc = "removes nothing, and tells what would go" },
 	ARG_END,
 };
 
@@ -62,25 +125,6 @@ static const struct arg tag_args[] = {
 	{ "TAG", ARG_NAME, ARG_REQUIRED, .doc = "the tag" },
 	ARG_END,
 };
-
-static int
-run_import(struct cli *cli, const struct values *values, struct err *err)
-{
-	bool wait = !value_flag(values, "--no-wait");
-	_cleanup_(json_decrefp)
-	json_t *answer = NULL;
-	json_t *body;
-	int r;
-
-	if ((r = values_body(cli, values, &body, err)) < 0)
-		return r;
-	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
-	    body, &answer, err);
-	if (r < 0)
-		return r;
-	print_done(cli, values->noun, answer);
-	return 0;
-}
 
 static int
 change_tag(struct cli *cli, const struct values *values, const char *method,
@@ -118,12 +162,65 @@ run_untag(struct cli *cli, const struct values *values, struct err *err)
 	return change_tag(cli, values, "DELETE", err);
 }
 
+static int
+run_publish(struct cli *cli, const struct values *values, struct err *err)
+{
+	return call_each(cli, values, "POST", "/publish", err);
+}
+
+static int
+run_retire(struct cli *cli, const struct values *values, struct err *err)
+{
+	return call_each(cli, values, "POST", "/retire", err);
+}
+
+static int
+run_cancel(struct cli *cli, const struct values *values, struct err *err)
+{
+	return call_each(cli, values, "POST", "/cancel", err);
+}
+
+static int
+run_verify(struct cli *cli, const struct values *values, struct err *err)
+{
+	return call_each(cli, values, "POST", "/verify?wait=1", err);
+}
+
 static const struct command commands[] = {
 	{ "list", run_list, list_args, .summary = "Lists the images" },
 	{ "show", run_show, one_args, .summary = "Shows images" },
-	{ "import", run_import, import_args,
+	{ "log", run_image_log, log_args, "Shows the versions of an OSF",
+	    "The newest first, each with its parent, author and message." },
+	{ "import", run_image_import, import_args,
 	    .summary =
 		"Makes a new version of an OSF from a tree or an archive" },
+	{ "commit", run_image_commit, commit_args,
+	    "Makes a new version of what was changed in a desktop",
+	    "The VM must be stopped, and its OSF's root persistent. The user's "
+	    "account, home and temporary files are left out." },
+	{ "build", run_image_build, build_args,
+	    "Makes a new version from a recipe",
+	    "Builds the recipe with mmdebstrap, unless that was done before, "
+	    "and imports the result. The same recipe and packages give the "
+	    "same content." },
+	{ "diff", run_image_diff, diff_args,
+	    .summary = "Shows which files and packages differ" },
+	{ "publish", run_publish, one_args,
+	    "Offers images that wait, or that were retired",
+	    "The tags that the import was given are moved with it." },
+	{ "retire", run_retire, one_args, "Offers images no more",
+	    "What runs from them goes on. An image that a tag names or a VM "
+	    "follows is not retired." },
+	{ "cancel", run_cancel, one_args,
+	    .summary = "Ends imports that are under way" },
+	{ "verify", run_verify, one_args,
+	    .summary = "Compares images with their checksums, byte by byte" },
+	{ "export", run_image_export, export_args,
+	    .summary = "Writes an image into an archive" },
+	{ "gc", run_image_gc, gc_args, "Removes what no image needs any more",
+	    "First the images that their OSF doesn't keep (see 'qvd osf set "
+	    "--keep'), then all files of this node's store that none needs. "
+	    "It happens by itself, too." },
 	{ "tag", run_tag, tag_args, "Moves a tag of its OSF to an image",
 	    "VMs that follow the tag get the image when they start the "
 	    "next time. The tag 'head' moves by itself to the newest." },

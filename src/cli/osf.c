@@ -54,6 +54,10 @@ static const struct column columns[] = {
 	    { "--home", ARG_MB, 0, "home_mb",                                  \
 		    .doc =                                                     \
 			"the most in a VM's home; 0, the default: no limit" }, \
+	    { "--keep", ARG_NUMBER, 0, "keep_images", .min = -1,               \
+		    .max = 100000,                                             \
+		    .doc = "how many images it keeps that have no tag and no " \
+			   "user; -1, the default: all" },                     \
 	    EGRESS_ARGS
 
 static const struct arg list_args[] = {

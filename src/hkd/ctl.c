@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "hkd/ctl.h"
 #include "hkd/vm.h"
 #include "json/json.h"
 
@@ -19,7 +20,20 @@ struct ctl_peer {
 	struct rpc *rpc;
 	bool channels; /* it may ask for streams into VMs */
 	bool repairs;  /* it may have the node repaired */
+	bool images;   /* it may ask about the image store */
 };
+
+struct node *
+ctl_node(const struct ctl_peer *peer)
+{
+	return peer->node;
+}
+
+bool
+ctl_may_images(const struct ctl_peer *peer)
+{
+	return peer->images;
+}
 
 /* A vm.channel on its way to the helper and back. */
 struct relay {
@@ -158,6 +172,10 @@ static const struct rpc_op operations[] = {
 	{ "host.repair", handle_repair },
 	{ "host.state", handle_state },
 	{ "host.usage", handle_usage },
+	{ "image.diff", ctl_image_diff },
+	{ "image.export", ctl_image_export },
+	{ "image.verify", ctl_image_verify },
+	{ "image.gc", ctl_image_gc },
 	{ .name = NULL },
 };
 
@@ -199,6 +217,7 @@ on_accept(int fd, const struct rpc_peer *who, void *arg)
 	peer->node = node;
 	peer->channels = who->uid == 0 || is_user(who->uid, "qvd-l7r");
 	peer->repairs = who->uid == 0 || is_user(who->uid, "qvd-api");
+	peer->images = who->uid == 0 || is_user(who->uid, "qvd-api");
 	list_init(&peer->link);
 	list_add(&node->ctl_peers, &peer->link);
 	peer->rpc = rpc_new(node->loop, fd, operations, on_closed, peer);

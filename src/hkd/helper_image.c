@@ -6,18 +6,26 @@
 #include "base/str.h"
 #include "hkd/helper_priv.h"
 #include "json/json.h"
+#include "storage/storage.h"
 
 #define IMPORT_MS   (2 * 3600 * 1000)
 #define CHECKOUT_MS (1800 * 1000)
 
+#define GONE_MAX 10000
+
 struct image_args {
 	int64_t image_id;
+	int64_t vm_id;
+	int32_t idmap_slot;
 	const char *source;
 	const char *author;
 	const char *message;
 	const char *version;
 	const char *checksum;
 	enum root_store root_store; /* what it is checked out for */
+	const char *parent, *base, *login;
+	const char *from, *to;
+	const char *name;
 };
 
 static const struct field import_fields[] = { FIELD(struct image_args, image_id,
@@ -27,7 +35,35 @@ static const struct field import_fields[] = { FIELD(struct image_args, image_id,
 	    .max = 4096),
 	FIELD(struct image_args, author, STR, .max = 256),
 	FIELD(struct image_args, message, STR, .max = 4096),
-	FIELD(struct image_args, version, STR, .max = 64), FIELD_END };
+	FIELD(struct image_args, version, STR, .max = 64),
+	FIELD(struct image_args, parent, STR, .max = 64), FIELD_END };
+
+static const struct field commit_fields[] = { FIELD(struct image_args, image_id,
+						  I64, .flags = FIELD_REQUIRED,
+						  .min = 1, .max = INT64_MAX),
+	FIELD(struct image_args, vm_id, I64, .flags = FIELD_REQUIRED, .min = 1,
+	    .max = HV_VM_ID_MAX),
+	FIELD(struct image_args, idmap_slot, I32, .flags = FIELD_REQUIRED,
+	    .min = 0, .max = STORAGE_SLOT_MAX),
+	FIELD(struct image_args, base, STR, .flags = FIELD_REQUIRED, .max = 64),
+	FIELD(struct image_args, login, STR, .max = 64),
+	FIELD(struct image_args, author, STR, .max = 256),
+	FIELD(struct image_args, message, STR, .max = 4096),
+	FIELD(struct image_args, version, STR, .max = 64),
+	FIELD(struct image_args, parent, STR, .max = 64), FIELD_END };
+
+static const struct field diff_fields[] = {
+	FIELD(struct image_args, from, STR, .flags = FIELD_REQUIRED, .max = 64),
+	FIELD(struct image_args, to, STR, .flags = FIELD_REQUIRED, .max = 64),
+	FIELD_END
+};
+
+static const struct field export_fields[] = { FIELD(struct image_args, checksum,
+						  STR, .flags = FIELD_REQUIRED,
+						  .max = 64),
+	FIELD(struct image_args, name, STR,
+	    .flags = FIELD_REQUIRED | FIELD_NAME, .max = 200),
+	FIELD_END };
 
 static const struct field checksum_fields[] = {
 	FIELD(struct image_args, checksum, STR, .flags = FIELD_REQUIRED,
@@ -39,11 +75,12 @@ static const struct field checksum_fields[] = {
 static void
 on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 {
-	closep(&fd);
-	if (err != NULL)
+	if (err != NULL) {
+		closep(&fd);
 		job_fail(arg, err);
-	else
-		job_done(arg, json_deep_copy(result), -1);
+	} else {
+		job_done(arg, json_deep_copy(result), fd);
+	}
 }
 
 static void
@@ -85,6 +122,36 @@ run_import(struct job *job)
 }
 
 static void
+run_commit(struct job *job)
+{
+	job_op(job, "image.commit", IMPORT_MS, on_imported);
+}
+
+static void
+run_diff(struct job *job)
+{
+	job_op(job, "image.diff", CHECKOUT_MS, on_answer);
+}
+
+static void
+run_export(struct job *job)
+{
+	job_op(job, "image.export", IMPORT_MS, on_answer);
+}
+
+static void
+run_refs(struct job *job)
+{
+	job_op(job, "image.refs", CHECKOUT_MS, on_answer);
+}
+
+static void
+run_gc(struct job *job)
+{
+	job_op(job, "image.gc", CHECKOUT_MS, on_answer);
+}
+
+static void
 run_checkout(struct job *job)
 {
 	job_op(job, "image.checkout", CHECKOUT_MS, on_answer);
@@ -94,6 +161,26 @@ static void
 run_verify(struct job *job)
 {
 	job_op(job, "image.verify", CHECKOUT_MS, on_answer);
+}
+
+static int
+check_checksum(const char *value, const char *name, struct err *err)
+{
+	if (value == NULL || value[0] == '\0' || hv_is_checksum(value))
+		return 0;
+	return err_set(
+	    err, ERR_PARAMETER, "%s: not 64 hexadecimal digits", name);
+}
+
+/* What all that make a commit are given. */
+static int
+check_commit(const struct image_args *a, struct err *err)
+{
+	if (a->version != NULL && a->version[0] != '\0' &&
+	    !str_is_token(a->version, 64))
+		return err_set(err, ERR_PARAMETER,
+		    "version: letters, digits and punctuation only");
+	return check_checksum(a->parent, "parent", err);
 }
 
 static int
@@ -107,11 +194,7 @@ check_import(const json_t *args, struct arena *arena, struct err *err)
 	if (a.source[0] != '/')
 		return err_set(err, ERR_PARAMETER,
 		    "source: '%.200s' is not an absolute path", a.source);
-	if (a.version != NULL && a.version[0] != '\0' &&
-	    !str_is_token(a.version, 64))
-		return err_set(err, ERR_PARAMETER,
-		    "version: letters, digits and punctuation only");
-	return 0;
+	return check_commit(&a, err);
 }
 
 void
@@ -163,4 +246,90 @@ handle_image_verify(
 {
 	closep(&fd);
 	queue_checksum(arg, call, args, 0, run_verify, true);
+}
+
+/* In the VM's turn, so that it doesn't start meanwhile. */
+void
+handle_image_commit(
+    struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct image_args a = { 0 };
+	struct err err = { 0 };
+
+	closep(&fd);
+	if (json_decode(args, commit_fields, &a, arena, NULL, &err) < 0 ||
+	    check_commit(&a, &err) < 0 ||
+	    check_checksum(a.base, "base", &err) < 0)
+		rpc_fail(call, &err);
+	else if (a.login != NULL && a.login[0] != '\0' &&
+		 !str_is_name(a.login, 64))
+		rpc_fail(call,
+		    (err_set(&err, ERR_PARAMETER, "login: no name of a user"),
+			&err));
+	else
+		job_queue(arg, call, (uint64_t)a.vm_id, args, run_commit, true);
+	arena_free(arena);
+}
+
+void
+handle_image_diff(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct image_args a = { 0 };
+	struct err err = { 0 };
+
+	closep(&fd);
+	if (json_decode(args, diff_fields, &a, arena, NULL, &err) < 0 ||
+	    check_checksum(a.from, "from", &err) < 0 ||
+	    check_checksum(a.to, "to", &err) < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(arg, call, 0, args, run_diff, true);
+	arena_free(arena);
+}
+
+void
+handle_image_export(
+    struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	struct arena *arena = arena_new(64 * 1024);
+	struct image_args a = { 0 };
+	struct err err = { 0 };
+
+	closep(&fd);
+	if (json_decode(args, export_fields, &a, arena, NULL, &err) < 0 ||
+	    check_checksum(a.checksum, "checksum", &err) < 0)
+		rpc_fail(call, &err);
+	else
+		job_queue(arg, call, JOB_KEY_EXPORT, args, run_export, true);
+	arena_free(arena);
+}
+
+void
+handle_image_refs(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	closep(&fd);
+	job_queue(arg, call, 0, args, run_refs, true);
+}
+
+/* {"gone": [ids], "dry_run": bool} */
+void
+handle_image_gc(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	const json_t *gone = json_object_get(args, "gone"), *id;
+	struct err err = { 0 };
+	size_t i;
+
+	closep(&fd);
+	if (!json_is_array(gone) || json_array_size(gone) > GONE_MAX)
+		err_set(&err, ERR_PARAMETER,
+		    "gone: a list of at most %d images' ids", GONE_MAX);
+	json_array_foreach (gone, i, id)
+		if (json_integer_value(id) <= 0)
+			err_set(&err, ERR_PARAMETER, "gone: not an id");
+	if (err_is_set(&err))
+		rpc_fail(call, &err);
+	else
+		job_queue(arg, call, JOB_KEY_IMPORT, args, run_gc, false);
 }

@@ -26,6 +26,7 @@
 /* Keys of jobs that are no VM's; 0: needs no turn. */
 #define JOB_KEY_IMPORT   (UINT64_MAX - 1)
 #define JOB_KEY_CHECKOUT (UINT64_MAX - 2)
+#define JOB_KEY_EXPORT   (UINT64_MAX - 3)
 
 struct helper {
 	struct loop *loop;
@@ -152,6 +153,16 @@ void handle_image_import(
 void handle_image_checkout(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_image_verify(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_commit(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_diff(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_export(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_refs(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_gc(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 
 /* Ends every wait for an agent. */

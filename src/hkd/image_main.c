@@ -18,88 +18,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "hkd/image_ops.h"
 #include "hkd/op.h"
-#include "image/image.h"
 #include "json/json.h"
 #include "storage/storage.h"
-
-static void
-on_progress(int percent, const char *text, void *arg)
-{
-	op_send_progress(percent, text);
-}
-
-static int
-send_imported(const struct image_imported *done)
-{
-	return op_send_result(
-	    json_pack("{ss ss sI sI sb}", "checksum", done->checksum, "content",
-		done->content, "size_bytes", (json_int_t)done->bytes, "files",
-		(json_int_t)done->files, "has_kernel", (int)done->has_kernel),
-	    -1);
-}
-
-static int
-do_import(const char *data_dir, const json_t *args, struct err *err)
-{
-	struct image_import import = {
-		.data_dir = data_dir,
-		.image_id = json_get_int(args, "image_id", 0),
-		.source = json_get_str(args, "source", ""),
-		.author = json_get_str(args, "author", ""),
-		.message = json_get_str(args, "message", ""),
-		.version = json_get_str(args, "version", ""),
-		.parent = json_get_str(args, "parent", ""),
-		.login = "",
-		.progress = on_progress,
-	};
-	struct image_imported done;
-	int r;
-
-	if ((r = image_import(&import, &done, err)) < 0)
-		return r;
-	return send_imported(&done);
-}
-
-static int
-do_checkout(const char *data_dir, const json_t *args, struct err *err)
-{
-	const char *checksum = json_get_str(args, "checksum", "");
-	enum root_store store = ROOT_STORE_OVERLAY;
-	int r;
-
-	root_store_from_str(json_get_str(args, "root_store", ""), &store);
-	if ((r = image_checkout(data_dir, checksum, err)) < 0 ||
-	    (r = storage_root_prepare(data_dir, checksum, store, err)) < 0)
-		return r;
-	return op_send_result(json_object(), -1);
-}
-
-static int
-do_verify(const char *data_dir, const json_t *args, struct err *err)
-{
-	int r = image_verify(data_dir, json_get_str(args, "checksum", ""), err);
-
-	return r < 0 ? r : op_send_result(json_object(), -1);
-}
-
-static int
-do_tidy(const char *data_dir, const json_t *args, struct err *err)
-{
-	int r = image_tidy(data_dir, err);
-
-	return r < 0 ? r : op_send_result(json_object(), -1);
-}
-
-static const struct {
-	const char *name;
-	int (*fn)(const char *data_dir, const json_t *args, struct err *err);
-} operations[] = {
-	{ "import", do_import },
-	{ "checkout", do_checkout },
-	{ "verify", do_verify },
-	{ "tidy", do_tidy },
-};
 
 static int
 confine_writes(const char *data_dir, struct err *err)
@@ -122,24 +44,42 @@ confine_writes(const char *data_dir, struct err *err)
 	return 0;
 }
 
+static const struct image_op *
+find_op(const char *name)
+{
+	const struct image_op *op;
+
+	for (op = image_ops; op->name != NULL; op++)
+		if (str_eq(name, op->name))
+			return op;
+	return NULL;
+}
+
 static int
 perform(const json_t *request, struct err *err)
 {
 	const json_t *args = json_object_get(request, "args");
+	const json_t *conf = json_object_get(request, "node");
 	const char *name = json_get_str(request, "op", "");
-	const char *data_dir =
-	    json_get_str(json_object_get(request, "node"), "data_dir", "");
-	size_t i;
-	int r;
+	const struct image_op *op = find_op(name);
+	struct image_op_node node = {
+		.data_dir = json_get_str(conf, "data_dir", ""),
+		.run_dir = json_get_str(conf, "run_dir", ""),
+		.userns = -1,
+	};
+	int r, slot = (int)json_get_int(args, "idmap_slot", 0);
 
-	if (data_dir[0] != '/')
-		return err_set(err, ERR_PARAMETER, "data_dir: not a path");
-	if ((r = confine_writes(data_dir, err)) < 0)
+	if (op == NULL)
+		return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+	if (node.data_dir[0] != '/' || node.run_dir[0] != '/')
+		return err_set(err, ERR_PARAMETER, "node: not a path");
+	/* While /proc can be written. */
+	if (op->needs_userns &&
+	    (r = storage_userns(storage_id_base(slot), &node.userns, err)) < 0)
 		return r;
-	for (i = 0; i < ARRAY_SIZE(operations); i++)
-		if (str_eq(name, operations[i].name))
-			return operations[i].fn(data_dir, args, err);
-	return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
+	if ((r = confine_writes(node.data_dir, err)) < 0)
+		return r;
+	return op->fn(&node, args, err);
 }
 
 int

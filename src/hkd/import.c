@@ -28,16 +28,24 @@ struct import {
 	char *name; /* "demo@1" */
 	struct rpc_request *request;
 	int64_t since_ms, progress_ms;
-	char *checksum;
-	int64_t size_bytes;
-	bool ended; /* the row is to be written */
+	json_t *result; /* of the import */
+	bool hold;      /* to be published by somebody */
+	bool ended;     /* the row is to be written */
 	bool writing;
 	struct err err;
 };
 
 #define CLAIM_COLUMNS                                             \
 	"SELECT c.id, c.source, c.author, c.message, c.version, " \
-	"o.name AS osf FROM c JOIN osfs o ON o.id = c.osf_id"
+	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "  \
+	"u.login, t.idmap_slot, b.checksum AS base "              \
+	"FROM c JOIN osfs o ON o.id = c.osf_id "                  \
+	"LEFT JOIN images p ON p.id = c.parent_id "               \
+	"LEFT JOIN vms v ON v.id = c.vm_id "                      \
+	"LEFT JOIN users u ON u.id = v.user_id "                  \
+	"LEFT JOIN tenants t ON t.id = u.tenant_id "              \
+	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "              \
+	"LEFT JOIN images b ON b.id = r.image_id"
 
 static const struct db_stmt claim_stmt = { "image_claim",
 	"WITH c AS (UPDATE images SET state = 'importing', "
@@ -61,9 +69,12 @@ static const struct db_stmt end_stmt = { "image_end",
 	"WHERE image_id = $1 AND host_id = $2) "
 	"UPDATE images SET state = $4, state_at = now(), "
 	"checksum = $5, size_bytes = $6, "
-	"progress = CASE WHEN $4 = 'published' THEN 100 ELSE progress END, "
-	"error_id = $7, error = $8 WHERE id = $1",
-	8 };
+	"progress = CASE WHEN $4 = 'failed' THEN progress ELSE 100 END, "
+	"error_id = $7, error = $8, content = $9, files = $10, "
+	"hypervisors = $11 WHERE id = $1 AND state = 'importing'",
+	11 };
+static const struct db_stmt wanted_stmt = { "image_wanted",
+	"SELECT id FROM images WHERE id = $1 AND state = 'importing'", 1 };
 
 static void
 import_free(struct import *im)
@@ -73,7 +84,7 @@ import_free(struct import *im)
 		rpc_request_cancel(im->request);
 	db_forget(im->node->db, im);
 	free(im->name);
-	free(im->checksum);
+	json_decref(im->result);
 	free(im);
 }
 
@@ -96,6 +107,15 @@ on_end_written(const struct db_result *res, const struct err *err, void *arg)
 }
 
 static void
+number_param(struct db_params *p, const json_t *result, const char *name)
+{
+	if (json_object_get(result, name) != NULL)
+		db_param_i64(p, json_get_int(result, name, 0));
+	else
+		db_param_null(p);
+}
+
+static void
 write_end(struct import *im)
 {
 	bool bad = err_is_set(&im->err);
@@ -107,14 +127,17 @@ write_end(struct import *im)
 	db_param_i64(&p, im->image_id);
 	db_param_i64(&p, im->node->host_id);
 	db_param_str(&p, bad ? "failed" : "present");
-	db_param_str(&p, bad ? "failed" : "published");
-	db_param_str(&p, im->checksum);
-	if (im->checksum != NULL)
-		db_param_i64(&p, im->size_bytes);
-	else
-		db_param_null(&p);
+	db_param_str(&p, bad ? "failed" : im->hold ? "ready" : "published");
+	db_param_str(&p, json_get_str(im->result, "checksum", NULL));
+	number_param(&p, im->result, "size_bytes");
 	db_param_str(&p, bad ? err_id(im->err.code) : NULL);
 	db_param_str(&p, bad ? im->err.msg : NULL);
+	db_param_str(&p, json_get_str(im->result, "content", NULL));
+	number_param(&p, im->result, "files");
+	db_param_str(&p, im->result == NULL ? NULL
+			 : json_get_bool(im->result, "has_kernel", false)
+			     ? "lxc kvm"
+			     : "lxc");
 	db_exec(im->node->db, &end_stmt, &p, 0, on_end_written, im);
 }
 
@@ -128,9 +151,15 @@ end(struct import *im, const struct err *err)
 
 	im->ended = true;
 	if (err == NULL) {
-		store_event(im->node, &event, "image %s is published: %lld MB",
-		    im->name, (long long)(im->size_bytes / 1000000));
-		log_info("image %s is published", im->name);
+		if (im->hold)
+			event.name = "image.imported";
+		store_event(im->node, &event, "image %s is %s: %lld MB",
+		    im->name,
+		    im->hold ? "imported, to be published" : "published",
+		    (long long)(json_get_int(im->result, "size_bytes", 0) /
+				1000000));
+		log_info("image %s is %s", im->name,
+		    im->hold ? "imported" : "published");
 	} else {
 		im->err.code = err->code;
 		str_escape(im->err.msg, sizeof(im->err.msg), err->msg,
@@ -161,7 +190,6 @@ static void
 on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct import *im = arg;
-	const char *checksum;
 
 	closep(&fd);
 	im->request = NULL;
@@ -169,12 +197,11 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 		end(im, err);
 		return;
 	}
-	checksum = json_get_str(result, "checksum", "");
-	im->checksum = xstrdup(checksum);
-	im->size_bytes = json_get_int(result, "size_bytes", 0);
+	im->result = json_deep_copy(result);
 	/* Published means: a desktop can start at once. */
 	im->request = rpc_ask(im->node->helper, "image.checkout",
-	    json_pack("{ss ss}", "checksum", checksum, "root_store",
+	    json_pack("{ss ss}", "checksum",
+		json_get_str(result, "checksum", ""), "root_store",
 		root_store_to_str(im->node->settings.root_store)),
 	    -1, CHECKOUT_MS, on_checked_out, im);
 }
@@ -217,11 +244,40 @@ set_text(json_t *args, const char *name, const char *value)
 		json_object_set_new(args, name, json_string(value));
 }
 
+/* What the helper is asked: the import of a source, or of the changes that a
+ * stopped VM has made to the image that it ran from. */
+static const char *
+operation(
+    const struct db_result *res, int row, int64_t image_id, json_t **ret_args)
+{
+	json_t *args = json_object();
+	bool commit = db_i64(res, row, "vm_id") != 0;
+
+	json_object_set_new(args, "image_id", json_integer(image_id));
+	set_text(args, "author", db_str(res, row, "author"));
+	set_text(args, "message", db_str(res, row, "message"));
+	set_text(args, "version", db_str(res, row, "version"));
+	set_text(args, "parent", db_str(res, row, "parent"));
+	*ret_args = args;
+	if (!commit) {
+		set_text(args, "source", db_str(res, row, "source"));
+		return "image.import";
+	}
+	json_object_set_new(
+	    args, "vm_id", json_integer(db_i64(res, row, "vm_id")));
+	json_object_set_new(
+	    args, "idmap_slot", json_integer(db_i64(res, row, "idmap_slot")));
+	set_text(args, "login", db_str(res, row, "login"));
+	set_text(args, "base", db_str(res, row, "base"));
+	return "image.commit";
+}
+
 static void
 begin(struct node *node, const struct db_result *res, int row)
 {
 	struct import *im = new0(struct import);
-	json_t *args = json_object();
+	json_t *args;
+	const char *op;
 	const struct event event = { .name = "image.import-started",
 		.image_id = db_i64(res, row, "id"),
 		.duration_ms = -1 };
@@ -229,6 +285,7 @@ begin(struct node *node, const struct db_result *res, int row)
 	im->node = node;
 	im->image_id = event.image_id;
 	im->since_ms = time_now_ms();
+	im->hold = db_bool(res, row, "hold");
 	im->name = xasprintf(
 	    "%s@%s", db_str(res, row, "osf"), db_str(res, row, "version"));
 	list_init(&im->link);
@@ -236,13 +293,9 @@ begin(struct node *node, const struct db_result *res, int row)
 	store_event(node, &event, "import of image %s from %.300s", im->name,
 	    db_str(res, row, "source"));
 	log_info("importing image %s", im->name);
-	json_object_set_new(args, "image_id", json_integer(im->image_id));
-	set_text(args, "source", db_str(res, row, "source"));
-	set_text(args, "author", db_str(res, row, "author"));
-	set_text(args, "message", db_str(res, row, "message"));
-	set_text(args, "version", db_str(res, row, "version"));
-	im->request = rpc_ask(
-	    node->helper, "image.import", args, -1, IMPORT_MS, on_imported, im);
+	op = operation(res, row, im->image_id, &args);
+	im->request =
+	    rpc_ask(node->helper, op, args, -1, IMPORT_MS, on_imported, im);
 	rpc_request_on_progress(im->request, on_progress);
 }
 
@@ -262,6 +315,27 @@ on_claimed(const struct db_result *res, const struct err *err, void *arg)
 			begin(node, res, i);
 }
 
+/* Its row was taken back: `qvd image cancel`, or the image's deletion. */
+static void
+on_wanted(const struct db_result *res, const struct err *err, void *arg)
+{
+	struct import *im = arg;
+
+	if (err != NULL || db_rows(res) > 0 || im->ended)
+		return;
+	log_info("import of image %s cancelled", im->name);
+	import_free(im);
+}
+
+static void
+ask_if_wanted(struct import *im)
+{
+	struct db_params p = { 0 };
+
+	db_param_i64(&p, im->image_id);
+	db_exec(im->node->db, &wanted_stmt, &p, 0, on_wanted, im);
+}
+
 void
 imports_claim(struct node *node)
 {
@@ -271,6 +345,8 @@ imports_claim(struct node *node)
 	LIST_EACH (&node->imports, im, struct import, link)
 		if (im->ended)
 			write_end(im);
+		else
+			ask_if_wanted(im);
 	db_param_i64(&p, node->host_id);
 	db_exec(node->db, &claim_stmt, &p, 0, on_claimed, node);
 	db_exec(node->db, &again_stmt, &p, 0, on_claimed, node);

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "db/migrate.h"
+#include "hkd/garbage.h"
 #include "hkd/vm.h"
 #include "model/states.h"
 
@@ -167,6 +168,7 @@ run(struct node *node)
 	reconcile_all(node);
 	imports_claim(node);
 	repair_at_start(node);
+	garbage_soon(node); /* what went while nobody was here */
 }
 
 void
@@ -463,7 +465,9 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	struct node *node = arg;
 	int64_t id;
 
-	if (str_eq(channel, "qvd_images")) {
+	if (str_eq(channel, "qvd_images_gone")) {
+		garbage_soon(node);
+	} else if (str_eq(channel, "qvd_images")) {
 		if (node_is_running(node))
 			imports_claim(node);
 	} else if (str_eq(channel, "qvd_configs")) {
@@ -536,6 +540,8 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->ctl_peers);
 	list_init(&node->imports);
 	list_init(&node->collects);
+	list_init(&node->garbages);
+	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
 	list_init(&node->outbox);
 	map_init(&node->vms);
 	map_init_str(&node->trees);
@@ -558,6 +564,8 @@ node_done(struct node *node)
 	imports_done(node);
 	collects_done(node);
 	repair_done(node);
+	garbage_done(node);
+	timer_done(&node->garbage);
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);
@@ -574,8 +582,8 @@ node_done(struct node *node)
 int
 node_run(const struct node_conf *conf, int fd, int ctl_fd)
 {
-	static const char *const channels[] = { "qvd_images", "qvd_configs",
-		"qvd_hosts", "qvd_policies", NULL };
+	static const char *const channels[] = { "qvd_images", "qvd_images_gone",
+		"qvd_configs", "qvd_hosts", "qvd_policies", NULL };
 	static const struct db_callbacks cbs = { on_up, on_down, on_notify };
 	static const struct rpc_op none[] = { { .name = NULL } };
 	_cleanup_(freep)

@@ -10,8 +10,9 @@
  * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
  * vm_row.c: its rows; vm_idle.c: its hibernation; agent.c: the stream from
  * the agent in it; queue.c, pressure.c: who starts when; import.c: images;
- * repair.c: what a crash left; ctl.c, ctl_usage.c: hkd.sock; store.c: what is
- * written to the database.
+ * garbage.c: what is left of them; repair.c: what a crash left; ctl.c,
+ * ctl_image.c, ctl_usage.c: hkd.sock; store.c: what is written to the
+ * database.
  */
 #ifndef HKD_NODE_H
 #define HKD_NODE_H
@@ -90,7 +91,9 @@ struct node {
 	int n_adopting;         /* answers still to come */
 	struct map trees;       /* checksums whose files are known to be here */
 	struct list imports;
-	struct list collects;  /* removals of old changes under way */
+	struct list collects; /* removals of old changes under way */
+	struct list garbages; /* garbage.h */
+	struct timer garbage;
 	struct repair *repair; /* that is under way */
 	struct list outbox;    /* events not yet written */
 	int n_outbox;

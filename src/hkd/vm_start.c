@@ -186,6 +186,10 @@ check_image(const struct vm *vm, const struct db_result *res, struct err *err)
 		    err, ERR_IMAGE, "image '%s' is blocked", vm->image_name);
 	state = db_str(res, 0, "state");
 	error = db_str(res, 0, "error");
+	if (str_eq(state, "ready"))
+		return err_set(err, ERR_IMAGE,
+		    "image '%s' is not published yet ('qvd image publish')",
+		    vm->image_name);
 	if (!str_eq(state, "published") && !str_eq(state, "retired"))
 		return err_set(err, ERR_IMAGE,
 		    "image '%s' can't be used: its import is %s (%lld %%)%s%s",

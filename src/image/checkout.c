@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "image/image_priv.h"
 
-static int
-has_commit(OstreeRepo *repo, const char *checksum, struct err *err)
+int
+image_has_commit(OstreeRepo *repo, const char *checksum, struct err *err)
 {
 	OstreeRepoCommitState state = 0;
 	GVariant *commit = NULL;
@@ -82,7 +82,7 @@ image_checkout(const char *data_dir, const char *checksum, struct err *err)
 		return 0;
 	if ((r = fs_mkdirs(trees, 0755, err)) < 0 ||
 	    (r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = has_commit(repo, checksum, err)) < 0 ||
+	    (r = image_has_commit(repo, checksum, err)) < 0 ||
 	    (r = image_tmp_open(data_dir, true, true, &tmp, err)) < 0)
 		return r;
 	path = xasprintf("%s/tree", tmp.path);
@@ -166,7 +166,7 @@ image_verify(const char *data_dir, const char *checksum, struct err *err)
 	int r;
 
 	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = has_commit(repo, checksum, err)) < 0 ||
+	    (r = image_has_commit(repo, checksum, err)) < 0 ||
 	    (r = verify_objects(repo, checksum, err)) < 0)
 		return r;
 	return fs_exists(path) ? verify_tree(repo, path, checksum, err) : 0;

@@ -78,6 +78,18 @@ read_buf(void *to, size_t size, void *arg, struct err *err)
 	return (ssize_t)n;
 }
 
+/* Capabilities that a desktop's root has set are its own user namespace's:
+ * version 3, with the id of that root (linux/capability.h). In an image they
+ * are version 2, for whoever runs it. */
+static size_t
+portable_xattr(const char *name, char *value, size_t len)
+{
+	if (!str_eq(name, "security.capability") || len != 24 || value[3] != 3)
+		return len;
+	value[3] = 2;
+	return 20;
+}
+
 static GVariant *
 xattrs_of(int fd)
 {
@@ -96,7 +108,8 @@ xattrs_of(int fd)
 	n = flistxattr(fd, names, XATTRS_MAX);
 	for (p = names; n > 0 && p < names + n; p += strlen(p) + 1)
 		if ((len = fgetxattr(fd, p, value, XATTRS_MAX)) >= 0)
-			image_xattrs_add(&xattrs, p, value, (size_t)len);
+			image_xattrs_add(&xattrs, p, value,
+			    portable_xattr(p, value, (size_t)len));
 	return image_xattrs_end(&xattrs);
 }
 

@@ -12,6 +12,7 @@
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -67,6 +68,35 @@ int image_checkout(const char *data_dir, const char *checksum, struct err *err);
 /* Reads every object of the commit, and the checkout if there is one, and
  * compares with the checksums. */
 int image_verify(const char *data_dir, const char *checksum, struct err *err);
+
+/* What changed: {"files": [{path, change, kind, old_bytes, new_bytes}],
+ * "packages": [{name, change, old_version, new_version, old_bytes,
+ * new_bytes}], "added", "removed", "changed": how many files, "grown_bytes",
+ * "cut": files has only the first IMAGE_DIFF_MAX}. */
+#define IMAGE_DIFF_MAX 100000
+int image_diff(const char *data_dir, const char *from, const char *to,
+    json_t **ret, struct err *err);
+/* Writes images/exports/<name>, a tar; compressed as the name says. */
+int image_export(const char *data_dir, const char *checksum, const char *name,
+    void (*progress)(int percent, const char *text, void *arg),
+    struct err *err);
+
+/* Ids of the images in the store; heap. */
+int image_ids(
+    const char *data_dir, int64_t **ret, size_t *ret_n, struct err *err);
+struct image_gc {
+	const int64_t *gone; /* images whose rows are gone for good */
+	size_t n_gone;
+	const char *const *used; /* commits that desktops run from */
+	size_t n_used;
+	bool dry_run; /* only counts */
+};
+struct image_garbage {
+	uint64_t images, trees, objects, bytes;
+};
+int image_collect(const char *data_dir, const struct image_gc *gc,
+    struct image_garbage *ret, struct err *err);
+
 /* Removes what killed imports and checkouts left; does nothing while one is
  * running. */
 int image_tidy(const char *data_dir, struct err *err);

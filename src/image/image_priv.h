@@ -3,7 +3,8 @@
  * What the files of src/image share: store.c (repository, temporary files,
  * progress), tree.c (a tree that grows in the repository), entry.c (what it
  * may hold), xattrs.c, desktop.c, archive.c, directory.c and oci.c (its
- * sources), import.c, checkout.c. Objects belong to the function that opened
+ * sources), import.c, checkout.c,
+ * diff.c, export.c, gc.c. Objects belong to the function that opened
  * them. Only in qvd-hkd-image and tests; not for other folders.
  */
 #ifndef IMAGE_IMAGE_PRIV_H
@@ -23,6 +24,9 @@ void image_unref(void *pp); /* cleanup of any GObject pointer */
 
 /* Opens the repository, makes it when missing. */
 int image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err);
+
+/* ERR_IMAGE unless the repository has that commit, whole. */
+int image_has_commit(OstreeRepo *repo, const char *checksum, struct err *err);
 
 /* One import at a time: takes the repository's lock, an open descriptor.
  * wait false: ERR_CONFLICT if somebody has it. */

@@ -26,9 +26,18 @@ image_xattrs_add(struct image_xattrs *xattrs, const char *name,
     const void *value, size_t size)
 {
 	struct xattr *x;
+	guint i;
 
 	if (str_starts(name, "trusted.overlay."))
 		return;
+	/* A tar may have one in two dialects, or twice; the last counts. */
+	for (i = 0; xattrs->list != NULL && i < xattrs->list->len; i++) {
+		x = xattrs->list->pdata[i];
+		if (!str_eq(x->name, name))
+			continue;
+		g_ptr_array_remove_index(xattrs->list, i);
+		break;
+	}
 	if (xattrs->list == NULL)
 		xattrs->list = g_ptr_array_new_with_free_func(xattr_free);
 	x = new0(struct xattr);

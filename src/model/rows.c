@@ -81,6 +81,8 @@ const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	FIELD(struct osf_row, idle_after_s, I32, .min = 0, .max = 31536000,
 	    .doc = "Seconds after which a desktop whose session is suspended "
 		   "is hibernated; 0 is never."),
+	FIELD(struct osf_row, keep_images, I32, .min = -1, .max = 100000,
+	    .doc = "How many untagged, unused images it keeps; -1: all."),
 	FIELD(struct osf_row, created_at, TIME, RO),
 	EGRESS_FIELDS(struct osf_row), FIELD_END };
 
@@ -95,9 +97,14 @@ const struct field image_fields[] = { FIELD(struct image_row, id, I64, RO),
 	    .doc = "No desktop starts from it."),
 	FIELD(struct image_row, host_id, I64,
 	    .doc = "The node that imports it; null: any."),
-	FIELD(struct image_row, source, STR, .flags = FIELD_REQUIRED,
-	    .max = 4095,
-	    .doc = "Absolute path of a tree or a tar archive on that node."),
+	FIELD(struct image_row, source, STR, .max = 4095,
+	    .doc = "Absolute path of a tree, a tar archive or an OCI image "
+		   "on that node."),
+	FIELD(struct image_row, vm_id, I64,
+	    .doc = "Instead of a source: the stopped VM whose changes it is "
+		   "made of."),
+	FIELD(struct image_row, hold, BOOL,
+	    .doc = "Its import doesn't publish it."),
 	FIELD(struct image_row, checksum, STR, RO),
 	FIELD(struct image_row, size_bytes, I64, RO),
 	FIELD(struct image_row, author, STR, .max = 256),

@@ -73,6 +73,7 @@ struct osf_row {
 	int32_t pids_max;
 	int32_t home_mb;      /* 0 = no quota */
 	int32_t idle_after_s; /* 0 = never hibernated */
+	int32_t keep_images;
 	int64_t created_at;
 	const char *egress;  /* model/egress.h; NULL: the tenant's */
 	int32_t egress_kbit; /* 0: no limit */
@@ -95,6 +96,8 @@ struct image_row {
 	int32_t progress; /* percent */
 	const char *error_id;
 	const char *error;
+	bool hold;
+	int64_t vm_id; /* whose changes it has */
 	int64_t created_at;
 };
 

@@ -63,7 +63,8 @@
 	X(IMPORTING, "importing") \
 	X(PUBLISHED, "published") \
 	X(RETIRED, "retired")     \
-	X(FAILED, "failed")
+	X(FAILED, "failed")       \
+	X(READY, "ready") /* imported, to be published */
 
 #define HOST_STATE_TABLE(X)     \
 	X(STOPPED, "stopped")   \

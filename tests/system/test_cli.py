@@ -407,8 +407,8 @@ def test_tags(clean, tmp_path):
     one, two = published(farm, "1"), published(farm, "2")
     farm.qvd("image", "tag", "demo/1", "default")
     farm.qvd("image", "tag", two, "default")
-    assert farm.sql("SELECT tag, image_id FROM image_tags") == \
-        [("default", two)]
+    assert farm.sql("SELECT tag, image_id FROM image_tags ORDER BY tag") == \
+        [("default", two), ("head", two)]
     refused(farm, "image", "untag", one, "default", status=15,
             text="has no tag 'default'")
     refused(farm, "image", "tag", one, "head", status=16, text="by itself")
@@ -418,6 +418,9 @@ def test_tags(clean, tmp_path):
     refused(farm, "image", "del", two, status=16,
             text=f"VM {vm} (alice/desk) follows its tag default")
     farm.qvd("image", "del", one)
+    refused(farm, "image", "untag", two, "default", status=16,
+            text="1 VMs follow the tag 'default'")
+    farm.qvd("vm", "del", vm)
     farm.qvd("image", "untag", "demo:default", "default")
     farm.qvd("image", "del", two)
     # A version by itself: the date, and a number.
@@ -425,8 +428,8 @@ def test_tags(clean, tmp_path):
         farm.qvd("image", "import", tmp_path, "--osf", "demo", "--no-wait")
     first, second = [r[0] for r in farm.sql(
         "SELECT version FROM images ORDER BY id")]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", first)
-    assert second == first + "-2"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-000", first)
+    assert second == first[:-1] + "1"
     refused(farm, "image", "tag", f"demo/{first}", "x", status=16,
             text="it is new")
     refused(farm, "image", "del", f"demo/{first}", status=16,

@@ -182,6 +182,7 @@ xattrs_are_sorted_and_chosen(void **state)
 	char *printed;
 
 	assert_null(image_xattrs_end(&xattrs));
+	image_xattrs_add(&xattrs, "user.b", "1", 1);
 	image_xattrs_add(&xattrs, "user.b", "2", 1);
 	image_xattrs_add(&xattrs, "trusted.overlay.opaque", "y", 1);
 	image_xattrs_add(&xattrs, "user.a", "", 0);

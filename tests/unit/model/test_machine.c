@@ -2,6 +2,8 @@
 /* All states x events; deadlines; the words of SQL equal those of C. */
 #include "test.h"
 
+#include <glob.h>
+
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -117,25 +119,13 @@ test_deadlines(void **state)
 	}
 }
 
-/* Finds "<column> ... CHECK (<column> IN (...))" after "CREATE TABLE
- * <table>" and compares its words, in order. */
+/* Compares the words of the list that begins at p, in order. */
 static void
-compare_check(const char *sql, const char *table, const char *column,
+compare_list(const char *p, const char *table, const char *column,
     const struct enum_words *words)
 {
-	_cleanup_(freep)
-	char *head = xasprintf("CREATE TABLE %s (", table);
-	_cleanup_(freep)
-	char *check = xasprintf("(%s IN (", column);
-	const char *p = strstr(sql, head), *end;
 	int i;
 
-	assert_non_null(p);
-	end = strstr(p, "\n);");
-	p = strstr(p, check);
-	assert_non_null(p);
-	assert_true(p < end);
-	p += strlen(check);
 	for (i = 0; i < words->count; i++) {
 		_cleanup_(freep)
 		char *word = xasprintf("'%s'", words->words[i]);
@@ -149,6 +139,50 @@ compare_check(const char *sql, const char *table, const char *column,
 	if (*p != ')')
 		fail_msg(
 		    "%s.%s: more words than C has: %.30s", table, column, p);
+}
+
+/* Finds "<column> ... CHECK (<column> IN (...))" after "CREATE TABLE
+ * <table>" and compares its words. */
+static void
+compare_check(const char *sql, const char *table, const char *column,
+    const struct enum_words *words)
+{
+	_cleanup_(freep)
+	char *head = xasprintf("CREATE TABLE %s (", table);
+	_cleanup_(freep)
+	char *check = xasprintf("(%s IN (", column);
+	const char *p = strstr(sql, head), *end;
+
+	assert_non_null(p);
+	end = strstr(p, "\n);");
+	p = strstr(p, check);
+	assert_non_null(p);
+	assert_true(p < end);
+	compare_list(p + strlen(check), table, column, words);
+}
+
+/* The same in a later migration's "ADD CONSTRAINT <table>_<column>_check". */
+static void
+compare_new_check(const char *pattern, const char *table, const char *column,
+    const struct enum_words *words)
+{
+	_cleanup_(freep)
+	char *head = xasprintf(
+	    "ADD CONSTRAINT %s_%s_check CHECK (%s IN (", table, column, column);
+	_cleanup_(freep)
+	char *sql = NULL;
+	const char *p;
+	struct err err;
+	glob_t found;
+
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	if (fs_read_file(found.gl_pathv[0], 1 << 20, &sql, NULL, &err) < 0)
+		fail_msg("%s", err.msg);
+	globfree(&found);
+	p = strstr(sql, head);
+	assert_non_null(p);
+	compare_list(p + strlen(head), table, column, words);
 }
 
 static void
@@ -170,7 +204,8 @@ test_sql_words(void **state)
 	compare_check(sql, "vm_runtimes", "session", &session_state_words);
 	compare_check(sql, "vms", "desired", &vm_desired_words);
 	compare_check(sql, "sessions", "state", &link_state_words);
-	compare_check(sql, "images", "state", &image_state_words);
+	compare_new_check(
+	    SQL_DIR "/*-images.sql", "images", "state", &image_state_words);
 	compare_check(sql, "host_runtimes", "state", &host_state_words);
 	compare_check(sql, "osfs", "kind", &osf_kind_words);
 	compare_check(sql, "osfs", "hypervisor", &hypervisor_words);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the API's files about images share: images.c (rows, imports),
+ * image_tags.c, image_state.c (publish, retire, cancel), image_store.c (what
+ * this node's store is asked). Used in qvd-api only.
+ */
+#ifndef API_IMAGES_H
+#define API_IMAGES_H
+
+#include "api/api.h"
+
+/* Moves the tags that wait for what is published now, in the request's
+ * transaction. */
+void images_settle_in(struct request *req, step_cb cb);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Commands that make a new version: from a source, from a desktop, from a
+ * recipe. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "cli/image.h"
+#include "json/json.h"
+
+#define PATH_BYTES 4096
+
+/* The farm does the work, so it outlives this command. */
+static void
+on_interrupt(int signum)
+{
+	static const char text[] =
+	    "\nThe import goes on: 'qvd image list' shows it, 'qvd image "
+	    "cancel IMAGE' ends it.\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(128 + signum);
+	_exit(128 + signum);
+}
+
+/* Posts the new image (body is taken) and waits for it, if that is wanted. */
+static int
+make_image(
+    struct cli *cli, const struct values *values, json_t *body, struct err *err)
+{
+	bool wait = !value_flag(values, "--no-wait");
+	_cleanup_(json_decrefp)
+	json_t *answer = NULL;
+	int r;
+
+	if (value_flag(values, "--no-publish"))
+		json_object_set_new(body, "hold", json_true());
+	if (wait)
+		signal(SIGINT, on_interrupt);
+	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
+	    body, &answer, err);
+	signal(SIGINT, SIG_DFL);
+	if (r < 0)
+		return r;
+	print_done(cli, values->noun, answer);
+	return 0;
+}
+
+int
+run_image_import(struct cli *cli, const struct values *values, struct err *err)
+{
+	json_t *body;
+	int r;
+
+	if ((r = values_body(cli, values, &body, err)) < 0)
+		return r;
+	return make_image(cli, values, body, err);
+}
+
+int
+run_image_commit(struct cli *cli, const struct values *values, struct err *err)
+{
+	return run_image_import(cli, values, err);
+}
+
+/* Recipes */
+
+/* Where images/build is: beside the recipe, if that is a folder, else where
+ * recipes are installed, or are in the tree that this was built from. */
+static int
+find_builder(const char *recipe, char *ret_dir, size_t size,
+    const char **ret_name, struct err *err)
+{
+	static const char *const places[] = { QVD_IMAGESDIR,
+		QVD_SOURCE_IMAGES };
+	const char *slash = strrchr(recipe, '/');
+	size_t i;
+
+	if (slash != NULL) {
+		*ret_name = slash + 1;
+		snprintf(ret_dir, size, "%.*s", (int)(slash - recipe), recipe);
+		return 0;
+	}
+	*ret_name = recipe;
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		_cleanup_(freep)
+		char *make = xasprintf("%s/%s/make", places[i], recipe);
+
+		if (!fs_exists(make))
+			continue;
+		str_copy(ret_dir, size, places[i]);
+		return 0;
+	}
+	return err_set(err, ERR_NOT_FOUND,
+	    "no recipe '%s' in %s; name the folder of another, such as "
+	    "./images/%s",
+	    recipe, places[0], recipe);
+}
+
+/* The path of the tar, which the builder prints; what it says goes to
+ * standard error, as it is said. */
+static int
+read_path(int fd, pid_t child, const char *recipe, char *ret, size_t size,
+    struct err *err)
+{
+	size_t len = 0;
+	ssize_t n = 1;
+	int status;
+
+	while (n > 0 && len + 1 < size) {
+		n = read(fd, ret + len, size - 1 - len);
+		if (n < 0 && errno == EINTR)
+			n = 1;
+		else if (n > 0)
+			len += (size_t)n;
+	}
+	ret[len] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || ret[0] != '/')
+		return err_set(err, ERR_IMAGE,
+		    "recipe '%s' could not be built; see above", recipe);
+	return 0;
+}
+
+static int
+build(const char *builder, const char *name, const char *out, bool fresh,
+    char *ret_tar, size_t size, struct err *err)
+{
+	const char *argv[] = { builder, "--fresh", name, out, NULL };
+	int fds[2], r;
+	pid_t child;
+
+	if (!fresh) {
+		argv[1] = name;
+		argv[2] = out;
+		argv[3] = NULL;
+	}
+	if (pipe(fds) < 0 || (child = fork()) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "start %s", builder);
+	if (child == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		execv(builder, (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	r = read_path(fds[0], child, name, ret_tar, size, err);
+	close(fds[0]);
+	return r;
+}
+
+int
+run_image_build(struct cli *cli, const struct values *values, struct err *err)
+{
+	const char *out = value_get(values, "--output"), *name;
+	char dir[PATH_BYTES], tar[PATH_BYTES];
+	_cleanup_(freep)
+	char *builder = NULL;
+	json_t *body;
+	int r;
+
+	if ((r = find_builder(value_get(values, "RECIPE"), dir, sizeof(dir),
+		 &name, err)) < 0)
+		return r;
+	builder = xasprintf("%s/build", dir);
+	r = build(builder, name, out != NULL ? out : QVD_BUILDSDIR,
+	    value_flag(values, "--fresh"), tar, sizeof(tar), err);
+	if (r < 0 || (r = values_body(cli, values, &body, err)) < 0)
+		return r;
+	json_object_set_new(body, "source", json_string(tar));
+	if (json_object_get(body, "message") == NULL)
+		json_object_set_new(body, "message",
+		    json_string(
+			arena_printf(cli->arena, "Recipe %s, %s", name, tar)));
+	return make_image(cli, values, body, err);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "hkd/image_ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "hkd/op.h"
+#include "json/json.h"
+#include "storage/storage.h"
+
+static void
+on_progress(int percent, const char *text, void *arg)
+{
+	op_send_progress(percent, text);
+}
+
+int
+image_op_send_imported(const struct image_imported *done)
+{
+	return op_send_result(
+	    json_pack("{ss ss sI sI sb}", "checksum", done->checksum, "content",
+		done->content, "size_bytes", (json_int_t)done->bytes, "files",
+		(json_int_t)done->files, "has_kernel", (int)done->has_kernel),
+	    -1);
+}
+
+void
+image_op_import(const struct image_op_node *node, const json_t *args,
+    struct image_import *ret)
+{
+	*ret = (struct image_import){
+		.data_dir = node->data_dir,
+		.image_id = json_get_int(args, "image_id", 0),
+		.source = json_get_str(args, "source", ""),
+		.author = json_get_str(args, "author", ""),
+		.message = json_get_str(args, "message", ""),
+		.version = json_get_str(args, "version", ""),
+		.parent = json_get_str(args, "parent", ""),
+		.login = "",
+		.progress = on_progress,
+	};
+}
+
+static int
+do_import(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	struct image_import import;
+	struct image_imported done;
+	int r;
+
+	image_op_import(node, args, &import);
+	if ((r = image_import(&import, &done, err)) < 0)
+		return r;
+	return image_op_send_imported(&done);
+}
+
+static int
+do_checkout(
+    const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	const char *checksum = json_get_str(args, "checksum", "");
+	enum root_store store = ROOT_STORE_OVERLAY;
+	int r;
+
+	root_store_from_str(json_get_str(args, "root_store", ""), &store);
+	if ((r = image_checkout(node->data_dir, checksum, err)) < 0 ||
+	    (r = storage_root_prepare(node->data_dir, checksum, store, err)) <
+		0)
+		return r;
+	return op_send_result(json_object(), -1);
+}
+
+static int
+do_verify(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	int r = image_verify(
+	    node->data_dir, json_get_str(args, "checksum", ""), err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+static int
+do_tidy(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	int r = image_tidy(node->data_dir, err);
+
+	return r < 0 ? r : op_send_result(json_object(), -1);
+}
+
+/* A long answer: JSON in a file of memory that nobody can change any more. */
+static int
+send_document(json_t *doc, struct err *err)
+{
+	_cleanup_(freep)
+	char *text = json_text(doc);
+	_cleanup_(closep)
+	int fd = memfd_create("answer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	size_t len = strlen(text), at;
+	ssize_t n;
+
+	if (fd < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "memfd_create");
+	for (at = 0; at < len; at += (size_t)n)
+		if ((n = write(fd, text + at, len - at)) < 0)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "write the answer");
+	if (fcntl(fd, F_ADD_SEALS,
+		F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "seal the answer");
+	return op_send_result(json_pack("{sI}", "bytes", (json_int_t)len), fd);
+}
+
+static int
+do_diff(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	json_t *doc = NULL;
+	int r;
+
+	r = image_diff(node->data_dir, json_get_str(args, "from", ""),
+	    json_get_str(args, "to", ""), &doc, err);
+	if (r == 0)
+		r = send_document(doc, err);
+	json_decref(doc);
+	return r;
+}
+
+static int
+do_export(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	const char *name = json_get_str(args, "name", "");
+	_cleanup_(freep)
+	char *path = xasprintf("%s/images/exports/%s", node->data_dir, name);
+	int r = image_export(node->data_dir, json_get_str(args, "checksum", ""),
+	    name, on_progress, err);
+
+	return r < 0 ? r : op_send_result(json_pack("{ss}", "path", path), -1);
+}
+
+static int
+do_refs(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	json_t *list = json_array();
+	int64_t *ids = NULL;
+	size_t n = 0, i;
+	int r = image_ids(node->data_dir, &ids, &n, err);
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, json_integer(ids[i]));
+	free(ids);
+	if (r < 0) {
+		json_decref(list);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "images", list), -1);
+}
+
+static int
+do_gc(const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	const json_t *gone = json_object_get(args, "gone");
+	size_t n = json_array_size(gone), i;
+	_cleanup_(freep)
+	char *ids = xcalloc(n + 1, sizeof(int64_t));
+	int64_t *id = (int64_t *)(void *)ids;
+	struct image_garbage found = { .bytes = 0 };
+	char **used = NULL;
+	struct image_gc gc = { .gone = id, .n_gone = n };
+	int r;
+
+	for (i = 0; i < n; i++)
+		id[i] = json_integer_value(json_array_get(gone, i));
+	gc.dry_run = json_get_bool(args, "dry_run", false);
+	r = image_desktops_use(node, &used, &gc.n_used, err);
+	gc.used = (const char *const *)used;
+	if (r == 0)
+		r = image_collect(node->data_dir, &gc, &found, err);
+	for (i = 0; i < gc.n_used; i++)
+		free(used[i]);
+	free(used);
+	if (r < 0)
+		return r;
+	return op_send_result(
+	    json_pack("{sI sI sI sI}", "images", (json_int_t)found.images,
+		"trees", (json_int_t)found.trees, "objects",
+		(json_int_t)found.objects, "bytes", (json_int_t)found.bytes),
+	    -1);
+}
+
+const struct image_op image_ops[] = {
+	{ "import", do_import, false },
+	{ "commit", image_op_commit, true },
+	{ "checkout", do_checkout, false },
+	{ "verify", do_verify, false },
+	{ "tidy", do_tidy, false },
+	{ "diff", do_diff, false },
+	{ "export", do_export, false },
+	{ "refs", do_refs, false },
+	{ "gc", do_gc, false },
+	{ .name = NULL },
+};

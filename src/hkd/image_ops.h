@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The operations of qvd-hkd-image: one a process, each answers on descriptor
+ * 0 and gives an exit status, or an error that main sends. Arguments were
+ * checked by the helper. image_ops.c; image_desktop.c holds what looks at
+ * desktops (their changes, and which images they run).
+ */
+#ifndef HKD_IMAGE_OPS_H
+#define HKD_IMAGE_OPS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "image/image.h"
+
+struct image_op_node {
+	const char *data_dir;
+	const char *run_dir;
+	int userns; /* of an operation that shows a desktop's root; else -1 */
+};
+
+struct image_op {
+	const char *name;
+	int (*fn)(const struct image_op_node *node, const json_t *args,
+	    struct err *err);
+	bool needs_userns;
+};
+extern const struct image_op image_ops[]; /* ends with a NULL name */
+
+int image_op_commit(
+    const struct image_op_node *node, const json_t *args, struct err *err);
+int image_op_send_imported(const struct image_imported *done);
+/* The import that the arguments describe, but for its source. */
+void image_op_import(const struct image_op_node *node, const json_t *args,
+    struct image_import *ret);
+
+/* Commits that desktops of this node run from: heap strings in a heap list. */
+int image_desktops_use(const struct image_op_node *node, char ***ret,
+    size_t *ret_n, struct err *err);
+
+#endif
