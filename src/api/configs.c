@@ -21,6 +21,8 @@ static const char *const type_words[] = {
 	[CONFIG_EGRESS] = "egress policy",
 	[CONFIG_HOME_STORE] = "word",
 	[CONFIG_ROOT_STORE] = "word",
+	[CONFIG_VM_ACCEL] = "word",
+	[CONFIG_VM_MACHINE] = "word",
 };
 
 static const struct db_stmt list_stmt = { "config_list",

@@ -183,6 +183,7 @@ helper_new(struct loop *loop, const struct node_conf *conf, struct err *err)
 	list_init(&h->waiting);
 	list_init(&h->running);
 	list_init(&h->channels);
+	list_init(&h->dials);
 	h->vm_program = xasprintf("%s/qvd-hkd-vm", conf->programs_dir);
 	h->image_program = xasprintf("%s/qvd-hkd-image", conf->programs_dir);
 	if (check_conf(conf, err) < 0 || make_directories(h, err) < 0 ||
@@ -232,6 +233,7 @@ helper_free(struct helper *h)
 	if (h == NULL)
 		return;
 	channels_end(h);
+	dials_end(h);
 	end_jobs(&h->waiting);
 	end_jobs(&h->running);
 	if (h->rpc != NULL)

@@ -20,11 +20,12 @@
 #include <linux/openat2.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "hkd/helper_priv.h"
 #include "json/json.h"
 
-#define WAIT_MAX_MS    120000
+#define WAIT_MAX_MS    180000
 #define CHANNELS_MAX   4096 /* waits at once */
 #define RETRY_FIRST_MS 2
 #define RETRY_LAST_MS  50
@@ -274,9 +275,14 @@ static int
 channel_start(struct helper *h, struct rpc_call *call,
     const struct channel_args *a, struct err *err)
 {
+	const struct hv_node node = { .run_dir = h->conf->run_dir };
+	_cleanup_(json_decrefp)
+	json_t *record = hv_record_json(&node, a->vm_id);
 	struct channel *ch;
 	int dir = -1, r;
 
+	if (str_eq(json_get_str(record, "hypervisor", ""), "kvm"))
+		return dial_start(h, call, a->vm_id, a->wait_ms, record, err);
 	if ((r = hv_lxc_open_channel(
 		 &h->cgroup, h->conf->run_dir, a->vm_id, &dir, err)) < 0)
 		return r;
@@ -311,6 +317,8 @@ handle_vm_channel(struct rpc_call *call, const json_t *args, int fd, void *arg)
 
 	closep(&fd);
 	for (l = h->channels.next; l != &h->channels; l = l->next)
+		waits++;
+	for (l = h->dials.next; l != &h->dials; l = l->next)
 		waits++;
 	if (json_decode(args, channel_fields, &a, NULL, NULL, &err) < 0 ||
 	    (waits >= CHANNELS_MAX &&

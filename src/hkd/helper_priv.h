@@ -46,6 +46,7 @@ struct helper {
 	struct map busy;     /* key -> struct job that runs */
 	struct list waiting; /* jobs without a turn yet */
 	struct list running;
+	struct list dials;    /* struct dial: the same of virtual machines */
 	struct list channels; /* struct channel: waiting for an agent */
 	int n_running;
 };
@@ -167,5 +168,10 @@ void handle_image_gc(
 
 /* Ends every wait for an agent. */
 void channels_end(struct helper *helper);
+void dials_end(struct helper *helper);
+/* vm.channel of a virtual machine; takes the call unless it fails at once.
+ * record: of its run. */
+int dial_start(struct helper *helper, struct rpc_call *call, int64_t vm_id,
+    int64_t wait_ms, const json_t *record, struct err *err);
 
 #endif

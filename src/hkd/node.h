@@ -38,6 +38,8 @@ struct node_settings {
 	int starts;   /* at once, where nothing presses */
 	int64_t lease_ms;
 	int64_t grace_ms;
+	enum vm_accel accel;
+	enum vm_machine machine;
 	enum home_store home_store;
 	enum root_store root_store;
 	int64_t root_mb;

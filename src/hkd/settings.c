@@ -59,6 +59,8 @@ settings_take(struct node_settings *s, const struct db_result *res,
 	changed |= take_text(&s->gateway6, res, "vm.network.gateway6");
 	changed |= take_text(&s->dns, res, "vm.network.dns");
 	take_text(&s->egress, res, "vm.network.egress");
+	s->accel = take_number(res, "vm.kvm.accel");
+	s->machine = take_number(res, "vm.kvm.machine");
 	s->grace_ms = take_number(res, "vm.stop.grace");
 	s->lease_ms = take_number(res, "hkd.lease");
 	s->starts = (int)take_number(res, "hkd.starts");

@@ -27,7 +27,8 @@ struct vm_wanted {
 	char *address;
 	int32_t idmap_slot;
 	bool is_volatile;
-	bool is_lxc;
+	enum hypervisor hypervisor;
+	bool memory_merge;    /* vm.kvm.merge of its tenant */
 	int64_t idle_after_s; /* 0: never hibernated */
 	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, home_mb;
 	char *egress; /* "": the farm's */

@@ -9,21 +9,25 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "hkd/vm.h"
+#include "model/config.h"
 
-#define ROW_COLUMNS                                                      \
-	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, " \
-	"host(v.address) AS address, v.host_id, o.name AS osf, "         \
-	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "  \
-	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "            \
-	"coalesce(o.egress, t.egress) AS egress, "                       \
-	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "       \
-	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "    \
-	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "      \
-	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "   \
-	"r.session, r.error_id, r.error, r.error_ref "                   \
-	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                     \
-	"JOIN users u ON u.id = v.user_id "                              \
-	"JOIN tenants t ON t.id = u.tenant_id "                          \
+#define ROW_COLUMNS                                                       \
+	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, "  \
+	"host(v.address) AS address, v.host_id, o.name AS osf, "          \
+	"(SELECT value FROM configs c WHERE c.key = 'vm.kvm.merge' AND "  \
+	"c.tenant_id IN (0, t.id) ORDER BY c.tenant_id DESC LIMIT 1) AS " \
+	"merge, "                                                         \
+	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
+	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "             \
+	"coalesce(o.egress, t.egress) AS egress, "                        \
+	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "        \
+	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \
+	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "       \
+	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "    \
+	"r.session, r.error_id, r.error, r.error_ref "                    \
+	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                      \
+	"JOIN users u ON u.id = v.user_id "                               \
+	"JOIN tenants t ON t.id = u.tenant_id "                           \
 	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
 
 const struct db_stmt vm_rows_stmt = { "vm_rows",
@@ -90,7 +94,11 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	take_text(&w->address, res, row, "address");
 	w->idmap_slot = (int32_t)db_i64(res, row, "idmap_slot");
 	w->is_volatile = str_eq(db_str(res, row, "root"), "volatile");
-	w->is_lxc = str_eq(db_str(res, row, "hypervisor"), "lxc");
+	w->memory_merge =
+	    config_bool(config_find("vm.kvm.merge"), db_str(res, row, "merge"));
+	if (!hypervisor_from_str(
+		db_str(res, row, "hypervisor"), &w->hypervisor))
+		w->hypervisor = HYPERVISOR_LXC;
 	w->memory_mb = db_i64(res, row, "memory_mb");
 	w->swap_mb = db_i64(res, row, "swap_mb");
 	w->cpu_percent = db_i64(res, row, "cpu_percent");

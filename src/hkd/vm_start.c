@@ -18,6 +18,7 @@
 #define CHECKOUT_MS (30 * 60 * 1000) /* the state's deadline is shorter */
 #define START_MS    60000
 #define AGENT_MS    60000
+#define BOOT_MS     150000 /* of a machine, until its agent answers */
 
 static const struct db_stmt image_stmt = { "vm_image",
 	"SELECT id, version, state, blocked, checksum, progress, error "
@@ -60,7 +61,8 @@ vm_start_agent(struct vm *vm)
 {
 	vm_set_text(vm, "waiting for its agent");
 	set_step(vm, VM_STEP_AGENT);
-	agent_open(&vm->agent, AGENT_MS);
+	agent_open(&vm->agent,
+	    vm->want.hypervisor == HYPERVISOR_KVM ? BOOT_MS : AGENT_MS);
 }
 
 void
@@ -130,20 +132,26 @@ step_start(struct vm *vm)
 	const struct node_settings *s = &vm->node->settings;
 	json_t *args;
 
-	vm_set_text(vm, "starting the container");
+	vm_set_text(vm, "starting the %s",
+	    w->hypervisor == HYPERVISOR_KVM ? "machine" : "container");
 	set_step(vm, VM_STEP_START);
 	vm->touched = true;
-	args = json_pack("{sI ss ss sb ss si sI sI sI sI sI sI ss ss sI}",
-	    "epoch", (json_int_t)vm->epoch, "hostname", host, "checksum",
-	    vm->checksum, "volatile", (int)w->is_volatile, "address",
-	    w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
-	    (json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
-	    "cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
-	    (json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
-	    "home_mb", (json_int_t)w->home_mb, "home_store",
-	    home_store_to_str(s->home_store), "root_store",
-	    root_store_to_str(s->root_store), "root_mb",
-	    (json_int_t)s->root_mb);
+	args =
+	    json_pack("{ss sI ss ss sb ss si sI sI sI sI sI sI ss ss sI ss ss "
+		      "sb}",
+		"hypervisor", hypervisor_to_str(w->hypervisor), "epoch",
+		(json_int_t)vm->epoch, "hostname", host, "checksum",
+		vm->checksum, "volatile", (int)w->is_volatile, "address",
+		w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
+		(json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
+		"cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
+		(json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
+		"home_mb", (json_int_t)w->home_mb, "home_store",
+		home_store_to_str(s->home_store), "root_store",
+		root_store_to_str(s->root_store), "root_mb",
+		(json_int_t)s->root_mb, "accel", vm_accel_to_str(s->accel),
+		"machine", vm_machine_to_str(s->machine), "memory_merge",
+		(int)w->memory_merge);
 	vm_network_args(vm, args);
 	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }
@@ -237,7 +245,9 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	set_step(vm, VM_STEP_CHECKOUT);
 	vm->request = rpc_ask(vm->node->helper, "image.checkout",
 	    json_pack("{ss ss}", "checksum", vm->checksum, "root_store",
-		root_store_to_str(vm->node->settings.root_store)),
+		root_store_to_str(vm->want.hypervisor == HYPERVISOR_KVM
+				      ? ROOT_STORE_OVERLAY
+				      : vm->node->settings.root_store)),
 	    -1, CHECKOUT_MS, on_checked_out, vm);
 }
 
@@ -245,7 +255,6 @@ void
 vm_start_turn(struct vm *vm)
 {
 	struct db_params p = { 0 };
-	struct err err;
 
 	vm->has_turn = true;
 	vm->turn_ms = time_now_ms();
@@ -255,14 +264,6 @@ vm_start_turn(struct vm *vm)
 	vm_set_text(vm, "looking for its image");
 	vm->step = VM_STEP_IMAGE;
 	vm->state_since_ms = time_now_ms();
-	if (!vm->want.is_lxc) {
-		err_set(&err, ERR_VM_START,
-		    "this node can't run virtual machines (OSF '%s' has "
-		    "hypervisor kvm)",
-		    vm->want.osf);
-		fail(vm, &err);
-		return;
-	}
 	db_param_i64(&p, vm->id);
 	db_exec(vm->node->db, &image_stmt, &p, 0, on_image, vm);
 }

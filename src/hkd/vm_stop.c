@@ -84,12 +84,18 @@ on_stopped(const json_t *result, int fd, const struct err *err, void *arg)
 static void
 step_stop(struct vm *vm)
 {
+	int64_t grace_ms = STOP_GRACE_MS;
+
 	timer_stop(&vm->step_timer);
 	vm->step = VM_STEP_STOP;
 	agent_close(&vm->agent);
+	if (vm->pid == 0)
+		grace_ms = 0;
+	else if (vm->want.hypervisor == HYPERVISOR_KVM)
+		grace_ms = vm->node->settings.grace_ms;
 	vm_ask(vm, "vm.stop",
-	    json_pack("{si}", "grace_ms", vm->pid != 0 ? STOP_GRACE_MS : 0),
-	    STOP_MS, on_stopped);
+	    json_pack("{sI}", "grace_ms", (json_int_t)grace_ms),
+	    STOP_MS + grace_ms, on_stopped);
 }
 
 static void
@@ -128,7 +134,9 @@ vm_stop_next(struct vm *vm)
 		stopped(vm);
 		return;
 	}
-	if (vm->pid == 0 || vm->asked || vm->state == VM_STATE_ZOMBIE) {
+	/* A virtual machine has a power button; its system ends the agent. */
+	if (vm->pid == 0 || vm->asked || vm->state == VM_STATE_ZOMBIE ||
+	    vm->want.hypervisor == HYPERVISOR_KVM) {
 		step_stop(vm);
 		return;
 	}

@@ -15,6 +15,7 @@
 
 #include "hypervisor/hv_priv.h"
 #include "hypervisor/qmp.h"
+#include "model/channel.h"
 #include "storage/disk.h"
 
 /* QEMU's own needs beside the guest's memory, as its cgroup has them: its
@@ -24,7 +25,6 @@
 #define KVM_PIDS           256 /* its threads: CPUs, workers */
 #define KVM_QMP_MS         10000
 #define KVM_CMDLINE_MAX    2048
-#define KVM_SECRET_LEN     32
 #define KVM_UID_BASE       66000000 /* above the containers' ranges */
 
 /* QEMU's descriptors. */
@@ -53,7 +53,7 @@ struct kvm_machine {
 	struct storage_disk image, root, home;
 	bool has_kernel, has_initrd; /* the image says what is booted */
 	char cmdline[KVM_CMDLINE_MAX];
-	char secret[KVM_SECRET_LEN + 1];
+	char secret[VM_SECRET_LEN + 1];
 	bool restore;
 };
 

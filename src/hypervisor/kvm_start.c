@@ -82,7 +82,7 @@ choose_machine(struct kvm_machine *m, struct err *err)
 	if (m->kvm)
 		m->fds[KVM_FD_VHOST] =
 		    open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
-	str_random(m->secret, KVM_SECRET_LEN);
+	str_random(m->secret, VM_SECRET_LEN);
 	return 0;
 }
 

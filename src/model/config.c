@@ -72,6 +72,18 @@ const struct config_key config_keys[] = {
 	{ "node.storage.root.keep", CONFIG_DURATION, "7d", 0, 400 * DAY, false,
 	    "How long a desktop's changes to a version of its image are kept "
 	    "that it doesn't start from any more." },
+	{ "vm.kvm.accel", CONFIG_VM_ACCEL, "auto", 0, 0, false,
+	    "What runs the CPU of virtual machines: kvm (the node's CPU "
+	    "itself), tcg (emulated, many times slower); auto: kvm where "
+	    "/dev/kvm opens and the CPU has vmx or svm, else tcg." },
+	{ "vm.kvm.machine", CONFIG_VM_MACHINE, "q35", 0, 0, false,
+	    "The machine of virtual machines: q35 (a PC with a screen, boots "
+	    "from its disk), or microvm (no PCI, no screen; boots only the "
+	    "image's own kernel, in less time and memory)." },
+	{ "vm.kvm.merge", CONFIG_BOOL, "no", 0, 0, true,
+	    "Whether equal memory of virtual machines becomes one (KSM, where "
+	    "the node runs it). It saves memory, and lets one machine find out "
+	    "by timing what another has in its own." },
 	{ .key = NULL },
 };
 
@@ -95,8 +107,16 @@ in_range(const struct config_key *k, int64_t v)
 static const struct enum_words *
 words_of(const struct config_key *k)
 {
-	return k->type == CONFIG_HOME_STORE ? &home_store_words
-					    : &root_store_words;
+	switch (k->type) {
+	case CONFIG_HOME_STORE:
+		return &home_store_words;
+	case CONFIG_ROOT_STORE:
+		return &root_store_words;
+	case CONFIG_VM_ACCEL:
+		return &vm_accel_words;
+	default:
+		return &vm_machine_words;
+	}
 }
 
 static bool
@@ -137,6 +157,8 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 		return value[0] != '\0' && egress_check(value, NULL) == 0;
 	case CONFIG_HOME_STORE:
 	case CONFIG_ROOT_STORE:
+	case CONFIG_VM_ACCEL:
+	case CONFIG_VM_MACHINE:
 		if (!enum_from_str(words_of(k), value, &word))
 			return false;
 		*ret = word;
@@ -203,6 +225,8 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 	}
 	case CONFIG_HOME_STORE:
 	case CONFIG_ROOT_STORE:
+	case CONFIG_VM_ACCEL:
+	case CONFIG_VM_MACHINE:
 		return refuse_word(k, err);
 	}
 	return err_set(err, ERR_INTERNAL, "%s has no type", k->key);

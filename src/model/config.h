@@ -23,6 +23,8 @@ enum config_type {
 	CONFIG_EGRESS,     /* model/egress.h */
 	CONFIG_HOME_STORE, /* words of model/states.h */
 	CONFIG_ROOT_STORE,
+	CONFIG_VM_ACCEL,
+	CONFIG_VM_MACHINE,
 };
 
 struct config_key {

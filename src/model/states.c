@@ -43,3 +43,9 @@ ENUM_DEFINE(home_store, HOME_STORE_TABLE(X));
 #define X(name, word) [ROOT_STORE_##name] = word,
 ENUM_DEFINE(root_store, ROOT_STORE_TABLE(X));
 #undef X
+#define X(name, word) [VM_ACCEL_##name] = word,
+ENUM_DEFINE(vm_accel, VM_ACCEL_TABLE(X));
+#undef X
+#define X(name, word) [VM_MACHINE_##name] = word,
+ENUM_DEFINE(vm_machine, VM_MACHINE_TABLE(X));
+#undef X

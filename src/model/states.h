@@ -105,6 +105,16 @@
 	X(OVERLAY, "overlay") /* the image below, own files above */ \
 	X(BTRFS, "btrfs")     /* snapshot of the image's subvolume */
 
+/* What runs a virtual machine's CPU, and which machine it is. */
+#define VM_ACCEL_TABLE(X)                                               \
+	X(AUTO, "auto") /* kvm where it is certain to work, else tcg */ \
+	X(KVM, "kvm")                                                   \
+	X(TCG, "tcg") /* emulated */
+
+#define VM_MACHINE_TABLE(X) \
+	X(Q35, "q35")       \
+	X(MICROVM, "microvm")
+
 #define X(name, word) VM_STATE_##name,
 enum vm_state { VM_STATE_TABLE(X) VM_STATE_COUNT_ };
 #undef X
@@ -147,6 +157,12 @@ enum home_store { HOME_STORE_TABLE(X) HOME_STORE_COUNT_ };
 #define X(name, word) ROOT_STORE_##name,
 enum root_store { ROOT_STORE_TABLE(X) ROOT_STORE_COUNT_ };
 #undef X
+#define X(name, word) VM_ACCEL_##name,
+enum vm_accel { VM_ACCEL_TABLE(X) VM_ACCEL_COUNT_ };
+#undef X
+#define X(name, word) VM_MACHINE_##name,
+enum vm_machine { VM_MACHINE_TABLE(X) VM_MACHINE_COUNT_ };
+#undef X
 
 ENUM_FUNCTIONS(vm_state);
 ENUM_FUNCTIONS(vm_event);
@@ -162,5 +178,7 @@ ENUM_FUNCTIONS(root_kind);
 ENUM_FUNCTIONS(rollout_state);
 ENUM_FUNCTIONS(home_store);
 ENUM_FUNCTIONS(root_store);
+ENUM_FUNCTIONS(vm_accel);
+ENUM_FUNCTIONS(vm_machine);
 
 #endif

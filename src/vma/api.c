@@ -13,6 +13,7 @@
 #include "json/json.h"
 #include "net/http_server.h"
 #include "net/listen.h"
+#include "vma/door.h"
 #include "vma/hook.h"
 
 #define CONNECTIONS_MAX 64
@@ -20,6 +21,7 @@
 struct api {
 	struct vma *vma;
 	struct listener *listener;
+	struct door *door; /* of a virtual machine, else NULL */
 	struct list clients;
 };
 
@@ -31,6 +33,7 @@ struct session_client {
 	struct api *api;
 	struct list link; /* on api->clients */
 	struct http_conn *conn;
+	bool by_door;
 	struct hook *hook; /* before what it asked for */
 	enum then then;
 	bool follows; /* events */
@@ -89,7 +92,10 @@ static void
 client_free(struct session_client *c)
 {
 	list_del(&c->link);
-	listener_closed_one(c->api->listener);
+	if (c->by_door)
+		door_left(c->api->door);
+	else
+		listener_closed_one(c->api->listener);
 	free(c);
 }
 
@@ -342,7 +348,7 @@ on_close(struct http_conn *conn, void *arg)
 }
 
 static void
-on_accept(int fd, void *arg)
+add_client(struct api *api, int fd, bool by_door)
 {
 	static const struct http_handlers handlers = {
 		.on_request = on_request,
@@ -353,11 +359,24 @@ on_accept(int fd, void *arg)
 	struct session_client *c = new0(struct session_client);
 
 	conf.body_max = REQUEST_BODY_MAX;
-	c->api = arg;
+	c->api = api;
+	c->by_door = by_door;
 	list_init(&c->link);
 	list_add(&c->api->clients, &c->link);
 	c->conn = http_conn_new(
 	    io_new(c->api->vma->loop, fd, NULL, NULL), &conf, &handlers, c);
+}
+
+static void
+on_accept(int fd, void *arg)
+{
+	add_client(arg, fd, false);
+}
+
+static void
+on_enter(int fd, void *arg)
+{
+	add_client(arg, fd, true);
 }
 
 int
@@ -386,5 +405,10 @@ api_start(struct vma *vma, struct err *err)
 	vma->api = api;
 	api->listener =
 	    listener_new(vma->loop, fd, CONNECTIONS_MAX, on_accept, api);
-	return 0;
+	/* A container's node comes by the socket; what it sees of firmware is
+	 * the host's. */
+	if (vma->is_init)
+		return 0;
+	return door_open(
+	    vma->loop, vma->conf.secret, on_enter, api, &api->door, err);
 }

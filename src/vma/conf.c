@@ -13,6 +13,10 @@
 const struct conf_key vma_conf_keys[] = {
 	KEY("vma", "socket", STR, socket, "/run/qvd/vma.sock",
 	    "Where the node reaches the agent; its directory is root's alone."),
+	KEY("vma", "secret", STR, secret,
+	    "/sys/firmware/qemu_fw_cfg/by_name/opt/org.qvd/secret/raw",
+	    "In a virtual machine, what the node tells it: the secret of its "
+	    "channel over TCP. A container has none."),
 	KEY("vma", "hooks", STR, hooks, "/etc/qvd/hooks",
 	    "Directory of the hooks."),
 	KEY("vma", "runtime", STR, runtime, "/run/qvd-session",

@@ -12,6 +12,7 @@
 
 struct vma_conf {
 	char *socket;
+	char *secret;
 	char *hooks;
 	char *runtime;
 	int64_t hook_timeout_ms;

@@ -58,7 +58,9 @@ def kernel():
 
 def libraries(program):
     """Paths of what a program is linked with."""
-    words = run("ldd", program).split()
+    done = subprocess.run(["ldd", program], check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    words = done.stdout.split()  # none of one that is linked statically
     return [w for w in words if w.startswith("/")]
 
 
