@@ -93,8 +93,8 @@ print_vms_line(struct cli *cli, const json_t *host, const json_t *vms)
 
 	json_array_foreach (vms, i, vm)
 		hibernated += json_get_bool(vm, "hibernated", false);
-	printf("%zu VMs, %" PRId64 " of them hibernated", json_array_size(vms),
-	    hibernated);
+	printf("%zu VM%s, %" PRId64 " of them hibernated", json_array_size(vms),
+	    json_array_size(vms) == 1 ? "" : "s", hibernated);
 	if (json_get_int(host, "starting", 0) +
 		json_get_int(host, "waiting", 0) >
 	    0)

@@ -390,3 +390,43 @@ def test_waiting_for_a_turn(house):
         wait(house, vm, "running")
         want(house, vm, False)
         wait(house, vm, "stopped")
+
+
+def test_host_top(house, vm):
+    """What is short first, then who uses most; the whole of it as JSON."""
+    start(house, vm)
+    out = house.qvd("host", "top").out
+    assert re.match(r"node1: \d+ CPUs, load [\d.]+; memory [\d.]+[KMGT], "
+                    r"available ", out), out
+    assert re.search(r"^\d+ VMs?, 0 of them hibernated", out, re.M), out
+    assert re.search(r"^room for \d+ more of busybox/\S+ \(", out, re.M), out
+    assert re.search(rf"^ *{vm}  \S+  running +stopped ", out, re.M), out
+    top = house.qvd("host", "top", json=True)
+    mine, = [v for v in top["vms"] if v["vm_id"] == vm]
+    assert mine["processes"] >= 1 and mine["pss_kb"] > 0
+    assert mine["anon_kb"] <= mine["pss_kb"] and mine["hibernated"] is False
+    assert top["host"]["available_kb"] <= top["host"]["memory_kb"]
+    room, = [r for r in top["room"] if r["image_id"] == mine["image_id"]]
+    assert room["each_bytes"] > 0 and room["more"] > 0
+    # Refusals say what to do.
+    bad = house.qvd("host", "top", "--sort", "size", check=False)
+    assert bad.status == 2 and "not one of memory, swap" in bad.err
+    house.qvd("host", "add", "elsewhere", "--address", "192.0.2.1")
+    try:
+        bad = house.qvd("host", "top", "elsewhere", check=False)
+        assert bad.status == 20 and "ask its own API" in bad.err
+    finally:
+        house.qvd("host", "del", "elsewhere")
+
+
+def test_idle_after_is_a_time(house):
+    house.qvd("osf", "set", "busybox", "--idle-after", "90m")
+    try:
+        assert house.one("SELECT idle_after_s FROM osfs "
+                         "WHERE name = 'busybox'") == 5400
+        assert "1 h 30 min" in house.qvd("osf", "list").out
+        bad = house.qvd("osf", "set", "busybox", "--idle-after", "soon",
+                        check=False)
+        assert bad.status == 2 and "a time such as 30m" in bad.err
+    finally:
+        house.qvd("osf", "set", "busybox", "--idle-after", "0")
