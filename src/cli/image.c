@@ -200,9 +200,9 @@ static const struct command commands[] = {
 	    "account, home and temporary files are left out." },
 	{ "build", run_image_build, build_args,
 	    "Makes a new version from a recipe",
-	    "Builds the recipe with mmdebstrap, unless that was done before, "
-	    "and imports the result. The same recipe and packages give the "
-	    "same content." },
+	    "Builds the recipe, unless that was done before, and imports "
+	    "the result. Times are no part of an image: a build that comes "
+	    "out the same gives the same content." },
 	{ "diff", run_image_diff, diff_args,
 	    .summary = "Shows which files and packages differ" },
 	{ "publish", run_publish, one_args,
