@@ -193,8 +193,8 @@ struct resource {
 	const struct db_stmt *del;
 };
 extern const struct resource resource_tenants, resource_users, resource_osfs,
-    resource_images, resource_vms, resource_hosts, resource_rollouts,
-    resource_rollbacks;
+    resource_images, resource_vms, resource_hosts, resource_homes,
+    resource_rollouts, resource_rollbacks;
 
 void resource_list(struct request *req);
 void resource_get(struct request *req);
@@ -242,6 +242,7 @@ void vm_start(struct request *req);
 void vm_stop(struct request *req);
 void host_repair(struct request *req);
 void host_usage(struct request *req);
+void home_act(struct request *req);
 void session_list(struct request *req);
 void session_disconnect(struct request *req);
 void config_list(struct request *req);

@@ -115,6 +115,7 @@ on_retry(void *arg)
 			vm_save(vm);
 	store_flush(node);
 	imports_claim(node);
+	homes_claim(node);
 }
 
 void
@@ -169,6 +170,7 @@ run(struct node *node)
 	imports_claim(node);
 	repair_at_start(node);
 	garbage_soon(node); /* what went while nobody was here */
+	homes_claim(node);
 }
 
 void
@@ -281,6 +283,7 @@ on_vms(const struct db_result *res, const struct err *err, void *arg)
 	if (node_is_running(node)) {
 		reconcile_all(node);
 		imports_claim(node);
+		homes_claim(node);
 	} else {
 		adopt_all(node);
 	}
@@ -479,6 +482,9 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (str_eq(channel, "qvd_hosts")) {
 		if (node->host_id == 0)
 			read_host(node);
+	} else if (str_starts(payload, "home ")) {
+		if (node_is_running(node))
+			homes_claim(node);
 	} else if (str_starts(payload, "vm ") &&
 		   str_to_i64(payload + 3, 1, INT64_MAX, &id)) {
 		node_read_vm(node, id);
@@ -542,6 +548,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->collects);
 	list_init(&node->garbages);
 	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
+	list_init(&node->home_jobs);
 	list_init(&node->outbox);
 	map_init(&node->vms);
 	map_init_str(&node->trees);
@@ -566,6 +573,7 @@ node_done(struct node *node)
 	repair_done(node);
 	garbage_done(node);
 	timer_done(&node->garbage);
+	homes_done(node);
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);

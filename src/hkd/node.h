@@ -93,8 +93,9 @@ struct node {
 	int n_adopting;         /* answers still to come */
 	struct map trees;       /* checksums whose files are known to be here */
 	struct list imports;
-	struct list collects; /* removals of old changes under way */
-	struct list garbages; /* garbage.h */
+	struct list home_jobs; /* of homes, under way */
+	struct list collects;  /* removals of old changes under way */
+	struct list garbages;  /* garbage.h */
 	struct timer garbage;
 	struct repair *repair; /* that is under way */
 	struct list outbox;    /* events not yet written */
@@ -144,6 +145,12 @@ void store_done(struct node *node);
 /* import.c */
 void imports_claim(struct node *node);
 void imports_done(struct node *node);
+
+/* home.c */
+void homes_claim(struct node *node);
+void homes_done(struct node *node);
+/* Writes what the helper said of a home (home: {...} of a start). */
+void home_seen(struct node *node, int64_t vm_id, const json_t *facts);
 
 /* collect.c: a VM's changes to versions that it doesn't run from any more. */
 void collect_begin(struct node *node, int64_t vm_id, const char *checksum);

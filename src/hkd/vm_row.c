@@ -18,7 +18,8 @@
 	"c.tenant_id IN (0, t.id) ORDER BY c.tenant_id DESC LIMIT 1) AS " \
 	"merge, "                                                         \
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
-	"o.cpu_weight, o.pids_max, o.home_mb, t.idmap_slot, "             \
+	"o.cpu_weight, o.pids_max, coalesce(v.home_mb, o.home_mb) AS "    \
+	"home_mb, t.idmap_slot, "                                         \
 	"coalesce(o.egress, t.egress) AS egress, "                        \
 	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "        \
 	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \

@@ -99,6 +99,7 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	}
 	note_phase(vm, 1);
 	vm->pid = (pid_t)json_get_int(result, "pid", 0);
+	home_seen(vm->node, vm->id, json_object_get(result, "home"));
 	vm_watch_exit(vm, fd);
 	vm_start_agent(vm);
 }

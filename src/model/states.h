@@ -99,6 +99,21 @@
 	X(PROJECT, "project")     /* directory with a project quota */       \
 	X(DIRECTORY, "directory") /* no limit */
 
+/* What can be done with a home (home_jobs.action). */
+#define HOME_ACTION_TABLE(X)    \
+	X(LOOK, "look")         \
+	X(SNAPSHOT, "snapshot") \
+	X(RESTORE, "restore")   \
+	X(FORGET, "forget")     \
+	X(GROW, "grow")         \
+	X(CONVERT, "convert")
+
+#define HOME_JOB_TABLE(X)     \
+	X(NEW, "new")         \
+	X(RUNNING, "running") \
+	X(DONE, "done")       \
+	X(FAILED, "failed")
+
 /* What a node keeps the root file systems of containers in
  * (node.storage.root). */
 #define ROOT_STORE_TABLE(X)                                          \
@@ -154,6 +169,12 @@ enum rollout_state { ROLLOUT_STATE_TABLE(X) ROLLOUT_STATE_COUNT_ };
 #define X(name, word) HOME_STORE_##name,
 enum home_store { HOME_STORE_TABLE(X) HOME_STORE_COUNT_ };
 #undef X
+#define X(name, word) HOME_ACTION_##name,
+enum home_action { HOME_ACTION_TABLE(X) HOME_ACTION_COUNT_ };
+#undef X
+#define X(name, word) HOME_JOB_##name,
+enum home_job_state { HOME_JOB_TABLE(X) HOME_JOB_COUNT_ };
+#undef X
 #define X(name, word) ROOT_STORE_##name,
 enum root_store { ROOT_STORE_TABLE(X) ROOT_STORE_COUNT_ };
 #undef X
@@ -180,5 +201,7 @@ ENUM_FUNCTIONS(home_store);
 ENUM_FUNCTIONS(root_store);
 ENUM_FUNCTIONS(vm_accel);
 ENUM_FUNCTIONS(vm_machine);
+ENUM_FUNCTIONS(home_action);
+ENUM_FUNCTIONS(home_job_state);
 
 #endif

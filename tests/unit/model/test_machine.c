@@ -192,14 +192,21 @@ test_sql_words(void **state)
 	char *sql = NULL;
 	_cleanup_(freep)
 	char *rollouts = NULL;
+	_cleanup_(freep)
+	char *homes = NULL;
 	struct err err;
 
 	if (fs_read_file(SQL_DIR "/0001-farm.sql", 1 << 20, &sql, NULL, &err) <
 		0 ||
 	    fs_read_file(SQL_DIR "/0003-rollouts.sql", 1 << 20, &rollouts, NULL,
-		&err) < 0)
+		&err) < 0 ||
+	    fs_read_file(
+		SQL_DIR "/0006-homes.sql", 1 << 20, &homes, NULL, &err) < 0)
 		fail_msg("%s", err.msg);
 	compare_check(rollouts, "rollouts", "state", &rollout_state_words);
+	compare_check(homes, "homes", "store", &home_store_words);
+	compare_check(homes, "home_jobs", "action", &home_action_words);
+	compare_check(homes, "home_jobs", "state", &home_job_state_words);
 	compare_check(sql, "vm_runtimes", "state", &vm_state_words);
 	compare_check(sql, "vm_runtimes", "session", &session_state_words);
 	compare_check(sql, "vms", "desired", &vm_desired_words);
