@@ -86,10 +86,12 @@ again(struct dial *d)
 	if (left <= 0) {
 		err_set(&err, ERR_TIMEOUT,
 		    "the agent of VM %lld doesn't answer on TCP port %d of "
-		    "%s; look at its console ('qvd vm console %lld'): has its "
-		    "system booted, is qvd-vma.service enabled in its image?",
+		    "%s; look at its console (%s/vms/%lld/console.sock): has "
+		    "its system booted, is qvd-vma.service enabled in its "
+		    "image?",
 		    (long long)d->vm_id, VM_CHANNEL_PORT,
-		    inet_ntoa(d->address.sin_addr), (long long)d->vm_id);
+		    inet_ntoa(d->address.sin_addr), d->helper->conf->run_dir,
+		    (long long)d->vm_id);
 		dial_fail(d, &err);
 		return;
 	}

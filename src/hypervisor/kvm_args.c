@@ -149,7 +149,7 @@ add_devices(struct args *a, const struct kvm_machine *m)
 	add_virtio(a, m, "rng", ",rng=rng0");
 	if (m->microvm)
 		return;
-	/* A screen, for `qvd vm screen`; nobody listens for viewers. */
+	/* A screen; nobody listens for viewers. */
 	add_option(a, "-device", "VGA,vgamem_mb=16");
 	add_option(a, "-device", "virtio-tablet-pci");
 	add_option(a, "-vnc", "none");
