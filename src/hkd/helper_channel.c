@@ -49,7 +49,8 @@ channel_destroy(void *arg)
 {
 	struct channel *ch = arg;
 
-	watch_done(&ch->watch);
+	if (ch->inotify >= 0)
+		watch_done(&ch->watch);
 	timer_done(&ch->timer);
 	closep(&ch->dir);
 	closep(&ch->inotify);
@@ -60,7 +61,8 @@ static void
 channel_end(struct channel *ch)
 {
 	ch->over = true;
-	watch_set(&ch->watch, 0);
+	if (ch->inotify >= 0)
+		watch_set(&ch->watch, 0);
 	timer_stop(&ch->timer);
 	list_del(&ch->link);
 	loop_defer(ch->helper->loop, channel_destroy, ch);
@@ -199,7 +201,8 @@ on_timer(void *arg)
 
 	if (ch->over)
 		return;
-	watch_set(&ch->watch, WATCH_READ);
+	if (ch->inotify >= 0)
+		watch_set(&ch->watch, WATCH_READ);
 	look(ch);
 }
 
@@ -232,6 +235,12 @@ on_cancel(void *arg)
 	channel_fail(ch, &err);
 }
 
+/*
+ * What desktops watch counts against root's number of instances, too (the
+ * owner of their namespaces), so one desktop can use all of them up. It must
+ * not keep the others from being reached: without a watch time alone makes us
+ * look again.
+ */
 static int
 watch_directory(struct channel *ch, struct err *err)
 {
@@ -239,6 +248,8 @@ watch_directory(struct channel *ch, struct err *err)
 
 	ch->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", ch->dir);
+	if (ch->inotify < 0 && errno == EMFILE)
+		return 0;
 	if (ch->inotify < 0 || inotify_add_watch(ch->inotify, path,
 				   IN_CREATE | IN_MOVED_TO | IN_ATTRIB) < 0)
 		return err_errno(err, ERR_SYSTEM, errno,
