@@ -242,8 +242,8 @@ explain(const struct err *in, struct err *ret)
 		    "which tenant? There are several; say it with --tenant");
 	else if (strstr(in->msg, "null value in column \"idmap_slot\"") != NULL)
 		err_set(ret, ERR_UNAVAILABLE,
-		    "the farm has as many tenants as there are ranges of "
-		    "user ids");
+		    "all ranges of user ids are taken by tenants, or were "
+		    "within the last 30 days; one of these must be over");
 }
 
 static void

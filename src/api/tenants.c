@@ -32,14 +32,13 @@ static const struct db_stmt tenant_list = { "tenant_list",
 
 static const char *const tenant_add[] = { "name", "description", "blocked",
 	"egress", "egress_kbit", NULL };
-/* The lowest range of host user ids that no tenant has. */
+/* With a range of host user ids that no tenant has, nor had lately. */
 static const struct db_stmt tenant_insert = { "tenant_insert",
 	"INSERT INTO tenants (name, description, blocked, egress, "
 	"egress_kbit, idmap_slot) "
 	"VALUES ($1, nullif($2, ''), coalesce($3::bool, false), "
 	"nullif($4, ''), nullif($5::int, -1), "
-	"(SELECT min(s) FROM generate_series(0, 999) s WHERE NOT EXISTS "
-	"(SELECT FROM tenants t WHERE t.idmap_slot = s))) RETURNING id",
+	"pick_idmap_slot()) RETURNING id",
 	5 };
 static const struct db_stmt tenant_update = { "tenant_update",
 	"UPDATE tenants SET name = coalesce($2, name), "

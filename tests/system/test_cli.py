@@ -768,3 +768,25 @@ def test_schema(api):
     assert api.qvd("db", "status", *conf, json=True)["schema"] == newest
     refused(api, "db", "status", "--conf", "/nowhere.conf", status=36,
             text="/nowhere.conf")
+
+
+def test_ranges_of_ids_are_not_reused(farm):
+    """Files of a tenant that is gone may still lie on a node."""
+    def slot(name):
+        return farm.one("SELECT idmap_slot FROM tenants WHERE name = %s", name)
+    farm.qvd("tenant", "add", "first")
+    gone = slot("first")
+    farm.qvd("tenant", "del", "first")
+    farm.qvd("tenant", "add", "second")
+    assert slot("second") not in (gone, slot("default"))
+    # All were given once: none is free, until one has been for a month.
+    farm.sql("INSERT INTO idmap_slots (slot, freed_at) SELECT s, now() FROM "
+             "generate_series(0, 999) s ON CONFLICT DO NOTHING")
+    done = farm.qvd("tenant", "add", "third", check=False)
+    assert done.status == 20 and "ranges of user ids" in done.err
+    farm.sql("UPDATE idmap_slots SET freed_at = now() - interval '31 days' "
+             "WHERE slot = %s", gone)
+    farm.qvd("tenant", "add", "third")
+    assert slot("third") == gone
+    assert farm.one("SELECT freed_at FROM idmap_slots WHERE slot = %s",
+                    gone) is None
