@@ -41,6 +41,7 @@ static const struct rpc_op operations[] = {
 	{ "vm.limits", handle_vm_limits },
 	{ "vm.network", handle_vm_network },
 	{ "vm.left", handle_vm_left },
+	{ "vm.hook", handle_vm_hook },
 	{ "node.remains", handle_node_remains },
 	{ "node.remove", handle_node_remove },
 	{ "vm.suspend", handle_vm_suspend },
@@ -222,6 +223,7 @@ end_jobs(struct list *jobs)
 	err_set(&err, ERR_CANCELLED, "the node's helper is ending");
 	LIST_EACH (jobs, job, struct job, link) {
 		op_free(job->op);
+		hook_free(job->hook);
 		rpc_fail(job->call, &err);
 		job_free(job);
 	}
@@ -306,6 +308,8 @@ on_cancel(void *arg)
 	job->cancelled = true;
 	if (job->op != NULL && job->undo)
 		op_cancel(job->op);
+	if (job->hook != NULL && job->undo)
+		hook_cancel(job->hook);
 }
 
 void

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of the helper share: helper.c (life, queue of jobs),
- * helper_vm.c, helper_idle.c, helper_repair.c, helper_image.c,
- * helper_storage.c and
- * helper_channel.c (operations).
+ * helper_vm.c, helper_hook.c, helper_idle.c, helper_repair.c, helper_image.c,
+ * helper_storage.c and helper_channel.c (operations).
  *
  * A job is one rpc call that needs an operation process. Jobs with the same
  * key (a VM, the image store) run one after the other, in the order in which
@@ -63,7 +62,8 @@ struct job {
 	void (*run)(struct job *job);
 	struct op *op;
 	op_done_cb done;
-	bool undo; /* kill the process when main cancels or goes away */
+	struct hook *hook; /* helper_hook.c: its program, while it runs */
+	bool undo;         /* kill the process when main cancels or goes away */
 	bool cancelled;
 	struct err err; /* of a start, while it is undone */
 };
@@ -135,6 +135,8 @@ void handle_node_remains(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_node_remove(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_hook(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_suspend(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_screen(
@@ -165,6 +167,11 @@ void handle_image_refs(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_image_gc(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
+
+/* Kills the job's program; its end comes as an error. */
+void hook_cancel(struct hook *hook);
+/* Kills it; no word of it comes. */
+void hook_free(struct hook *hook);
 
 /* Ends every wait for an agent. */
 void channels_end(struct helper *helper);

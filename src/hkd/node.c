@@ -545,6 +545,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	node->retry_ms = RETRY_MS;
 	list_init(&node->ctl_peers);
 	list_init(&node->imports);
+	list_init(&node->hooks);
 	list_init(&node->collects);
 	list_init(&node->garbages);
 	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
@@ -573,7 +574,11 @@ node_done(struct node *node)
 	repair_done(node);
 	garbage_done(node);
 	timer_done(&node->garbage);
+<<<<<<< HEAD
 	homes_done(node);
+=======
+	hooks_done(node);
+>>>>>>> 4c061a8 (Run the administrator's host hooks around a desktop's run)
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);

@@ -40,6 +40,8 @@ struct node_settings {
 	int64_t grace_ms;
 	enum vm_accel accel;
 	enum vm_machine machine;
+	char *hooks[HOST_HOOK_COUNT_]; /* programs; "": none */
+	int64_t hook_ms;
 	enum home_store home_store;
 	enum root_store root_store;
 	int64_t root_mb;
@@ -98,6 +100,7 @@ struct node {
 	struct list garbages;  /* garbage.h */
 	struct timer garbage;
 	struct repair *repair; /* that is under way */
+	struct list hooks;     /* of the host, that nobody waits for */
 	struct list outbox;    /* events not yet written */
 	int n_outbox;
 	bool outbox_busy;
@@ -163,6 +166,9 @@ int repair_begin(
     struct node *node, bool dry, repair_done_cb cb, void *arg, struct err *err);
 void repair_at_start(struct node *node);
 void repair_done(struct node *node);
+
+/* vm_hook.c: those under way are forgotten. */
+void hooks_done(struct node *node);
 
 /* ctl.c */
 void ctl_open(struct node *node, int fd);

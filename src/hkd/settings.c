@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
 #include <sys/sysinfo.h>
 
 #include "base/mem.h"
@@ -49,6 +50,8 @@ settings_take(struct node_settings *s, const struct db_result *res,
     struct settings_changes *ret)
 {
 	bool nat = take_number(res, "vm.network.nat") != 0;
+	char name[40];
+	int i;
 	int packets = (int)take_number(res, "vm.network.packets");
 	bool changed = nat != s->nat || packets != s->packets;
 
@@ -61,6 +64,12 @@ settings_take(struct node_settings *s, const struct db_result *res,
 	take_text(&s->egress, res, "vm.network.egress");
 	s->accel = take_number(res, "vm.kvm.accel");
 	s->machine = take_number(res, "vm.kvm.machine");
+	for (i = 0; i < HOST_HOOK_COUNT_; i++) {
+		snprintf(name, sizeof(name), "hkd.hook.%s",
+		    host_hook_to_str((enum host_hook)i));
+		take_text(&s->hooks[i], res, name);
+	}
+	s->hook_ms = take_number(res, "hkd.hook.deadline");
 	s->grace_ms = take_number(res, "vm.stop.grace");
 	s->lease_ms = take_number(res, "hkd.lease");
 	s->starts = (int)take_number(res, "hkd.starts");
@@ -81,9 +90,13 @@ settings_init(struct node_settings *s)
 void
 settings_done(struct node_settings *s)
 {
+	int i;
+
 	free(s->bridge);
 	free(s->gateway);
 	free(s->gateway6);
+	for (i = 0; i < HOST_HOOK_COUNT_; i++)
+		free(s->hooks[i]);
 	free(s->dns);
 	free(s->egress);
 }

@@ -41,6 +41,7 @@ enum vm_step {
 	VM_STEP_QUEUED,   /* start: waits for its turn */
 	VM_STEP_IMAGE,    /* which image its tag names */
 	VM_STEP_CHECKOUT, /* its files on this node */
+	VM_STEP_HOOK,     /* the administrator's word */
 	VM_STEP_START,    /* the container */
 	VM_STEP_AGENT,    /* the agent's first word */
 	VM_STEP_ASK,      /* stop: the agent is asked to power off */
@@ -70,6 +71,7 @@ struct vm {
 	bool has_turn;          /* counts in node->n_starting */
 	int64_t turn_ms;        /* when it came */
 	int told_place;         /* in the queue; 0: none yet */
+	bool hooked;            /* poststop is due at its end */
 	bool touched;           /* something of it may be on the node */
 	bool asked; /* its agent has been asked to power off, or can't be */
 	bool adopting;
@@ -133,6 +135,9 @@ void vm_give_turn(struct vm *vm);
 /* vm_start.c: it is its turn; what is left is the agent's word; that came. */
 void vm_start_turn(struct vm *vm);
 void vm_start_agent(struct vm *vm);
+/* Its image is here and the administrator's hook has no objection. */
+void vm_start_container(struct vm *vm);
+void vm_start_fail(struct vm *vm, const struct err *err);
 void vm_start_done(struct vm *vm);
 /* vm_stop.c */
 void vm_stop_begin(struct vm *vm);
@@ -160,6 +165,12 @@ void vm_wake(struct vm *vm, const char *why);
 void vm_stream_given(struct vm *vm);
 /* Its run has ended. */
 void vm_idle_forget(struct vm *vm);
+
+/* vm_hook.c */
+/* Runs prestart, if there is one, then goes on with vm_start_container(). */
+void vm_hook_prestart(struct vm *vm);
+/* Runs poststart or poststop, if there is one; nobody waits for it. */
+void vm_hook_after(struct vm *vm, enum host_hook hook);
 
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;

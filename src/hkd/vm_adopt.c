@@ -35,6 +35,7 @@ found(struct vm *vm, const json_t *result, int fd)
 		vm->epoch = epoch;
 	vm->pid = (pid_t)json_get_int(result, "pid", 0);
 	vm->touched = true;
+	vm->hooked = true;
 	vm->run_since_ms = vm->state_since_ms = time_now_ms();
 	vm->session_since_ms = vm->hibernate_ms = time_now_ms();
 	vm->hibernated = json_get_bool(result, "frozen", false);

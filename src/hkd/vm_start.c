@@ -25,8 +25,8 @@ static const struct db_stmt image_stmt = { "vm_image",
 	"FROM images WHERE id = vm_image($1)",
 	1 };
 
-static void
-fail(struct vm *vm, const struct err *err)
+void
+vm_start_fail(struct vm *vm, const struct err *err)
 {
 	struct err why = *err;
 
@@ -80,6 +80,7 @@ vm_start_done(struct vm *vm)
 	    "agent %.0f ms)",
 	    vm->node->conf->name, vm->image_name != NULL ? vm->image_name : "?",
 	    vm->phase_ms[0], vm->phase_ms[1], vm->phase_ms[2]);
+	vm_hook_after(vm, HOST_HOOK_POSTSTART);
 	vm_reconcile(vm);
 }
 
@@ -94,7 +95,7 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	if (err != NULL) {
 		closep(&fd);
 		map_del_str(&vm->node->trees, vm->checksum);
-		fail(vm, err);
+		vm_start_fail(vm, err);
 		return;
 	}
 	note_phase(vm, 1);
@@ -124,8 +125,8 @@ hostname_of(const struct vm *vm)
 	return host;
 }
 
-static void
-step_start(struct vm *vm)
+void
+vm_start_container(struct vm *vm)
 {
 	_cleanup_(freep)
 	char *host = hostname_of(vm);
@@ -172,12 +173,12 @@ on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 		err_wrap(&why, 0, "check out image '%s'", vm->image_name);
 		if (why.code == ERR_SYSTEM || why.code == ERR_NOT_FOUND)
 			why.code = ERR_IMAGE;
-		fail(vm, &why);
+		vm_start_fail(vm, &why);
 		return;
 	}
 	note_phase(vm, 0);
 	map_set_str(&vm->node->trees, vm->checksum, vm->node);
-	step_start(vm);
+	vm_hook_prestart(vm);
 }
 
 static int
@@ -222,7 +223,7 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	if (vm->step != VM_STEP_IMAGE)
 		return;
 	if (err != NULL) {
-		fail(vm, err);
+		vm_start_fail(vm, err);
 		return;
 	}
 	version = db_str(res, 0, "version");
@@ -232,14 +233,14 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	/* A failure is this image's, too. */
 	vm->image_id = db_rows(res) > 0 ? db_i64(res, 0, "id") : 0;
 	if (check_image(vm, res, &why) < 0) {
-		fail(vm, &why);
+		vm_start_fail(vm, &why);
 		return;
 	}
 	free(vm->checksum);
 	vm->checksum = xstrdup(db_str(res, 0, "checksum"));
 	vm->phase_ms[0] = 0;
 	if (map_get_str(&vm->node->trees, vm->checksum) != NULL) {
-		step_start(vm);
+		vm_hook_prestart(vm);
 		return;
 	}
 	vm_set_text(vm, "checking out image %s", vm->image_name);

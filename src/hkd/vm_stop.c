@@ -25,6 +25,8 @@ stopped(struct vm *vm)
 	vm->pid = 0;
 	vm->touched = false;
 	vm_network_forget(vm);
+	vm_hook_after(vm, HOST_HOOK_POSTSTOP);
+	vm->hooked = false;
 	vm->session = SESSION_STOPPED;
 	vm_idle_forget(vm);
 	agent_close(&vm->agent);

@@ -42,6 +42,15 @@ const struct config_key config_keys[] = {
 	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, false,
 	    "Desktops that a node starts at once where nothing presses, fewer "
 	    "where CPU, memory or disk are short; 0: four a CPU." },
+	{ "hkd.hook.prestart", CONFIG_STR, "", 0, 64, false,
+	    "Program in [paths] hooks that is run as root before a desktop "
+	    "starts, and can refuse it (see qvd-hkd(8)). Empty: none." },
+	{ "hkd.hook.poststart", CONFIG_STR, "", 0, 64, false,
+	    "The same once a desktop runs." },
+	{ "hkd.hook.poststop", CONFIG_STR, "", 0, 64, false,
+	    "The same when nothing of a desktop is left." },
+	{ "hkd.hook.deadline", CONFIG_DURATION, "30s", SECOND, 10 * MINUTE,
+	    false, "How long such a program may take before it is killed." },
 	{ "hkd.lease", CONFIG_DURATION, "60s", 5 * SECOND, HOUR, false,
 	    "How long a node's word that it runs is good; renewed at a third "
 	    "of it." },

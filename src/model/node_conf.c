@@ -39,6 +39,8 @@ const struct conf_key node_conf_keys[] = {
 	    .doc = "Where qvd-l7r, qvd-hkd and the others are."),
 	KEY("paths", "sql", STR, sql_dir, .def = "/usr/share/qvd/sql",
 	    .doc = "The migrations."),
+	KEY("paths", "hooks", STR, hooks_dir, .def = "/etc/qvd/host-hooks",
+	    .doc = "Programs of root's that the settings hkd.hook.* may name."),
 	KEY("l7r", "listen", STR, listen, .def = "*:8443",
 	    .doc = "Address of the clients' port."),
 	KEY("l7r", "workers", INT, l7r_workers, .def = "0", .max = 256,

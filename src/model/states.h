@@ -130,6 +130,12 @@
 	X(Q35, "q35")       \
 	X(MICROVM, "microvm")
 
+/* When the node runs a program of the administrator's. */
+#define HOST_HOOK_TABLE(X)        \
+	X(PRESTART, "prestart")   \
+	X(POSTSTART, "poststart") \
+	X(POSTSTOP, "poststop")
+
 #define X(name, word) VM_STATE_##name,
 enum vm_state { VM_STATE_TABLE(X) VM_STATE_COUNT_ };
 #undef X
@@ -185,6 +191,11 @@ enum vm_accel { VM_ACCEL_TABLE(X) VM_ACCEL_COUNT_ };
 enum vm_machine { VM_MACHINE_TABLE(X) VM_MACHINE_COUNT_ };
 #undef X
 
+#define X(name, word) HOST_HOOK_##name,
+enum host_hook { HOST_HOOK_TABLE(X) HOST_HOOK_COUNT_ };
+#undef X
+
+ENUM_FUNCTIONS(host_hook);
 ENUM_FUNCTIONS(vm_state);
 ENUM_FUNCTIONS(vm_event);
 ENUM_FUNCTIONS(vm_desired);
