@@ -39,6 +39,7 @@ struct api {
 	struct timer rollout_timer;
 	int64_t rollout_due_ms;
 	bool rollout_asking, rollout_again;
+	struct timer expiry_timer; /* expiry.c */
 };
 
 enum permission {
@@ -194,7 +195,7 @@ struct resource {
 };
 extern const struct resource resource_tenants, resource_users, resource_osfs,
     resource_images, resource_vms, resource_hosts, resource_homes,
-    resource_rollouts, resource_rollbacks;
+    resource_rollouts, resource_rollbacks, resource_expiries;
 
 void resource_list(struct request *req);
 void resource_get(struct request *req);
@@ -237,6 +238,10 @@ void rollout_widen(struct request *req);
 /* Once, when there is a loop; and whenever a roll-out may be moved on. */
 void rollouts_init(struct api *api);
 void rollouts_wake(struct api *api);
+void vm_expire(struct request *req);
+/* The same for runs that expire. */
+void expiry_init(struct api *api);
+void expiry_wake(struct api *api);
 void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);

@@ -53,6 +53,7 @@ on_schema(const struct db_result *res, const struct err *err, void *arg)
 	/* What was notified while we were not connected. */
 	images_settle(api);
 	rollouts_wake(api);
+	expiry_wake(api);
 	await_wake(api, NULL);
 }
 
@@ -81,6 +82,8 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 		images_settle(api);
 	if (str_eq(channel, "qvd_rollouts"))
 		rollouts_wake(api);
+	if (str_eq(channel, "qvd_expiry"))
+		expiry_wake(api);
 	await_wake(api, channel);
 	if (str_eq(channel, "qvd_vms"))
 		await_wake(api, "qvd_vm_runtimes");
@@ -115,7 +118,8 @@ static int
 run(struct api *api, int fd)
 {
 	static const char *const channels[] = { "qvd_vms", "qvd_vm_runtimes",
-		"qvd_homes", "qvd_images", "qvd_rollouts", NULL };
+		"qvd_homes", "qvd_images", "qvd_rollouts", "qvd_expiry",
+		NULL };
 	static const struct db_callbacks cbs = {
 		.on_up = on_up, .on_down = on_down, .on_notify = on_notify
 	};
@@ -132,6 +136,7 @@ run(struct api *api, int fd)
 	sigwatch_init(&interrupt, api->loop, SIGINT, on_signal, api);
 	timer_init(&api->stop_timer, api->loop, on_stop_timer, api);
 	rollouts_init(api);
+	expiry_init(api);
 	api->db = db_new(api->loop, &conf, &cbs, api);
 	server_start(api, fd);
 	loop_run(api->loop);

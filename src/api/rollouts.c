@@ -27,6 +27,7 @@ struct rollout_order {
 	const char *vm_group;
 	int64_t host_id;
 	int64_t watch_ms;
+	int64_t soft_ms, hard_ms;
 };
 
 static const struct field fields[] = {
@@ -42,6 +43,10 @@ static const struct field fields[] = {
 	    .doc = "The VMs placed there are the first wave."),
 	FIELD(struct rollout_order, watch_ms, I64, .min = 0,
 	    .max = WATCH_MAX_MS, .doc = "How long each wave is watched."),
+	FIELD(struct rollout_order, soft_ms, I64, .min = 0, .max = WATCH_MAX_MS,
+	    .doc = "After joining, who runs the old version is told."),
+	FIELD(struct rollout_order, hard_ms, I64, .min = 0, .max = WATCH_MAX_MS,
+	    .doc = "After joining, what runs the old version is restarted."),
 	FIELD_END,
 };
 
@@ -68,6 +73,8 @@ static const struct field view[] = {
 	VIEW("wave_vms", I64),
 	VIEW("wave_at", TIME),
 	VIEW("watch_until", TIME),
+	VIEW("soft_ms", I64),
+	VIEW("hard_ms", I64),
 	VIEW("step", STR),
 	VIEW("reason", STR),
 	VIEW("new", JSON),
@@ -121,8 +128,12 @@ static const struct db_stmt list = { "rollout_list",
 		 "AND ($8::text IS NULL OR r.state = $8::text) ORDER BY r.id",
 	8 };
 
+/* By place in `add`. */
+#define SEEN_CANARY 4u
+#define SEEN_SOFT   64u
+#define SEEN_HARD   128u
 static const char *const add[] = { "image_id", "tag", "canary_percent",
-	"vm_group", "host_id", "watch_ms", NULL };
+	"vm_group", "host_id", "watch_ms", "soft_ms", "hard_ms", NULL };
 
 const struct resource resource_rollouts = { "rollouts", "rollout", "roll-out",
 	view, &list, filters, fields, sizeof(struct rollout_order), add, NULL,
@@ -169,18 +180,29 @@ static const struct db_stmt begin_look = { "rollout_begin_look",
 /* The tag may have moved since it was looked at. */
 static const struct db_stmt insert = { "rollout_insert",
 	"INSERT INTO rollouts (osf_id, tag, old_image_id, new_image_id, "
-	"vm_group, host_id, watch_ms, started_by) "
-	"SELECT g.osf_id, g.tag, g.image_id, i.id, $3, $4::int, $5, $6 "
+	"vm_group, host_id, watch_ms, started_by, soft_ms, hard_ms) "
+	"SELECT g.osf_id, g.tag, g.image_id, i.id, $3, $4::int, $5, $6, "
+	"$7::bigint, $8::bigint "
 	"FROM images i JOIN image_tags g ON g.osf_id = i.osf_id "
 	"WHERE i.id = $1::int AND g.tag = $2 AND g.image_id <> i.id "
 	"RETURNING id",
-	6 };
+	8 };
 
 struct beginning {
 	struct rollout_order order;
+	bool has_soft, has_hard;
 	int64_t vms;
 	bool by_choice; /* of a group or a host */
 };
+
+static void
+param_if(struct db_params *p, bool is_there, int64_t value)
+{
+	if (is_there)
+		db_param_i64(p, value);
+	else
+		db_param_null(p);
+}
 
 static void
 scope_params(const struct rollout_order *order, struct db_params *p)
@@ -188,10 +210,7 @@ scope_params(const struct rollout_order *order, struct db_params *p)
 	db_param_i64(p, order->image_id);
 	db_param_str(p, order->tag);
 	db_param_str(p, order->vm_group);
-	if (order->host_id != 0)
-		db_param_i64(p, order->host_id);
-	else
-		db_param_null(p);
+	param_if(p, order->host_id != 0, order->host_id);
 }
 
 static int
@@ -291,6 +310,8 @@ on_begin_looked(struct request *req, const struct db_result *res)
 	scope_params(&b->order, &p);
 	db_param_i64(&p, b->order.watch_ms);
 	db_param_str(&p, req->actor);
+	param_if(&p, b->has_soft, b->order.soft_ms);
+	param_if(&p, b->has_hard, b->order.hard_ms);
 	change_exec(req, &insert, &p, on_inserted);
 }
 
@@ -316,12 +337,14 @@ rollout_add(struct request *req)
 	b->order.watch_ms = WATCH_DEFAULT_MS;
 	if (!resource_decode(req, add, true, &b->order, &seen))
 		return;
+	b->has_soft = (seen & SEEN_SOFT) != 0;
+	b->has_hard = (seen & SEEN_HARD) != 0;
 	b->by_choice = b->order.vm_group != NULL || b->order.host_id != 0;
 	if (b->order.image_id == 0 || b->order.tag == NULL)
 		respond_fail(
 		    req, ERR_PARAMETER, "a roll-out needs image_id and tag");
 	else if ((b->order.vm_group != NULL) + (b->order.host_id != 0) +
-		     ((seen & 4) != 0) >
+		     ((seen & SEEN_CANARY) != 0) >
 		 1)
 		respond_fail(req, ERR_PARAMETER,
 		    "the first wave is a percentage, a group or a host, not "

@@ -83,6 +83,8 @@ const struct route routes[] = {
 	    &resource_homes),
 	ADMIN("POST", "/v1/homes/{id}/convert", home_act, "homes.convert",
 	    &resource_homes),
+	ADMIN("POST", "/v1/vms/{id}/expire", vm_expire, "vms.expire",
+	    &resource_expiries),
 	CRUD("hosts", hosts, resource_add),
 	ADMIN("POST", "/v1/hosts/{id}/repair", host_repair, "hosts.repair",
 	    &resource_hosts),

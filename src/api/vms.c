@@ -38,6 +38,8 @@ static const struct field view[] = {
 	VIEW("desired_at", TIME),
 	VIEW("desired_by", STR),
 	VIEW("epoch", I64),
+	VIEW("expire_soft_at", TIME),
+	VIEW("expire_hard_at", TIME),
 	VIEW("started_at", TIME),
 	VIEW("hibernated_at", TIME),
 	VIEW("error_id", STR),
@@ -55,7 +57,8 @@ static const struct db_stmt list = { "vm_list",
 	"SELECT v.id, v.name, v.user_id, v.osf_id, v.tag, "
 	"v.vm_group, host(v.address) AS address, v.blocked, v.desired, "
 	"v.desired_at, "
-	"v.desired_by, v.host_id, v.epoch, v.description, v.created_at, "
+	"v.desired_by, v.expire_soft_at, v.expire_hard_at, v.host_id, v.epoch, "
+	"v.description, v.created_at, "
 	"u.login AS user, t.name AS tenant, o.name AS osf, h.name AS host, "
 	"u.login || '@' || t.name || '/' || v.name AS path, "
 	"coalesce(r.state, 'stopped') AS state, r.state_at, r.step, "

@@ -32,15 +32,16 @@ struct cli {
 /* What an argument may be: decides its check, its help and its completion. */
 enum arg_type {
 	ARG_TEXT,
-	ARG_NAME,    /* a new object's name */
-	ARG_NUMBER,  /* within [min, max] */
-	ARG_MB,      /* "512M", "2G"; a bare number is MiB */
-	ARG_SECONDS, /* "30m", "2h"; a bare number is seconds */
-	ARG_BOOL,    /* yes or no */
-	ARG_FLAG,    /* present or not, takes no value */
-	ARG_WORD,    /* one of words */
-	ARG_FILE,    /* sent as an absolute path */
-	ARG_TENANT,  /* an object by id or name; sent as its id */
+	ARG_NAME,     /* a new object's name */
+	ARG_NUMBER,   /* within [min, max] */
+	ARG_MB,       /* "512M", "2G"; a bare number is MiB */
+	ARG_SECONDS,  /* "30m", "2h"; a bare number is seconds */
+	ARG_DURATION, /* the same, sent as milliseconds */
+	ARG_BOOL,     /* yes or no */
+	ARG_FLAG,     /* present or not, takes no value */
+	ARG_WORD,     /* one of words */
+	ARG_FILE,     /* sent as an absolute path */
+	ARG_TENANT,   /* an object by id or name; sent as its id */
 	ARG_USER,
 	ARG_OSF,
 	ARG_IMAGE,

@@ -28,6 +28,7 @@ arg_meta(const struct arg *arg)
 		[ARG_MB] = "SIZE",
 		[ARG_SECONDS] = "TIME",
 		[ARG_BOOL] = "yes|no",
+		[ARG_DURATION] = "TIME",
 		[ARG_FLAG] = "",
 		[ARG_WORD] = "WORD",
 		[ARG_FILE] = "FILE",
@@ -293,6 +294,18 @@ bool_value(
 	return 0;
 }
 
+static int
+duration_value(
+    const struct arg *arg, const char *text, json_t **ret, struct err *err)
+{
+	int64_t ms;
+
+	if (!str_to_duration(text, &ms))
+		return bad_value(arg, text, "a time like 30s, 5m or 2h", err);
+	*ret = json_integer(ms);
+	return 0;
+}
+
 int
 value_to_json(struct cli *cli, const struct arg *arg, const char *text,
     json_t **ret, struct err *err)
@@ -310,6 +323,8 @@ value_to_json(struct cli *cli, const struct arg *arg, const char *text,
 	case ARG_BOOL:
 	case ARG_FLAG:
 		return bool_value(arg, text, ret, err);
+	case ARG_DURATION:
+		return duration_value(arg, text, ret, err);
 	case ARG_WORD:
 		return word_value(arg, text, ret, err);
 	case ARG_FILE:

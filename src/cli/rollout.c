@@ -54,8 +54,14 @@ const struct arg image_rollout_args[] = {
 		   "--group')" },
 	{ "--host", ARG_HOST, 0, "host_id",
 	    .doc = "the first wave: the VMs placed there" },
-	{ "--watch", ARG_TEXT, 0, .meta = "TIME",
+	{ "--watch", ARG_DURATION, 0, "watch_ms",
 	    .doc = "how long each wave is watched (default: 30m)" },
+	{ "--soft", ARG_DURATION, 0, "soft_ms",
+	    .doc = "so long after a wave began, users in desktops with the "
+		   "old version are told (default: they are not)" },
+	{ "--hard", ARG_DURATION, 0, "hard_ms",
+	    .doc = "so long after a wave began, desktops with the old "
+		   "version are restarted (default: they are not)" },
 	ARG_END,
 };
 
@@ -87,21 +93,6 @@ canary_member(const struct values *values, json_t *body, struct err *err)
 	return 0;
 }
 
-static int
-watch_member(const struct values *values, json_t *body, struct err *err)
-{
-	const char *text = value_get(values, "--watch");
-	int64_t ms;
-
-	if (text == NULL)
-		return 0;
-	if (!str_to_duration(text, &ms))
-		return err_set(err, ERR_USAGE,
-		    "--watch: '%s' is not a time like 30s, 5m or 2h", text);
-	json_object_set_new(body, "watch_ms", json_integer(ms));
-	return 0;
-}
-
 int
 run_image_rollout(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -112,8 +103,7 @@ run_image_rollout(struct cli *cli, const struct values *values, struct err *err)
 
 	if ((r = values_body(cli, values, &body, err)) < 0)
 		return r;
-	if ((r = canary_member(values, body, err)) < 0 ||
-	    (r = watch_member(values, body, err)) < 0) {
+	if ((r = canary_member(values, body, err)) < 0) {
 		json_decref(body);
 		return r;
 	}

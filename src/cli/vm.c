@@ -76,6 +76,15 @@ static const struct arg run_args[] = {
 	ARG_END,
 };
 
+static const struct arg expire_args[] = {
+	{ "VM", ARG_VM, ARG_REQUIRED | ARG_MANY, .doc = VM_DOC },
+	{ "--soft", ARG_DURATION, 0, "soft_ms",
+	    .doc = "from then on its user is told" },
+	{ "--hard", ARG_DURATION, 0, "hard_ms", .doc = "then it is restarted" },
+	{ "--never", ARG_FLAG, 0, "never", .doc = "takes both back" },
+	ARG_END,
+};
+
 /* "alice/desk" is to become the VM desk of the user alice. */
 static int
 run_vm_add(struct cli *cli, const struct values *values, struct err *err)
@@ -120,6 +129,29 @@ run_stop(struct cli *cli, const struct values *values, struct err *err)
 	    value_flag(values, "--no-wait") ? "/stop" : "/stop?wait=1", err);
 }
 
+static int
+run_expire(struct cli *cli, const struct values *values, struct err *err)
+{
+	int i, n = value_count(values, "VM"), r;
+	int64_t id;
+
+	for (i = 0; i < n; i++) {
+		_cleanup_(json_decrefp)
+		json_t *answer = NULL;
+		json_t *body;
+
+		r = api_id(cli, ARG_VM, value_nth(values, "VM", i), &id, err);
+		if (r < 0 || (r = values_body(cli, values, &body, err)) < 0 ||
+		    (r = api_call(cli, "POST",
+			 api_path(cli, values->noun, id, "/expire"), body,
+			 &answer, err)) < 0)
+			return r;
+		if (cli->json)
+			print_json(answer);
+	}
+	return 0;
+}
+
 static const struct command commands[] = {
 	{ "list", run_list, list_args, .summary = "Lists the VMs" },
 	{ "show", run_show, one_args, .summary = "Shows VMs" },
@@ -129,6 +161,10 @@ static const struct command commands[] = {
 	{ "start", run_start, run_args, .summary = "Starts VMs" },
 	{ "stop", run_stop, run_args,
 	    .summary = "Stops VMs, ending what runs in them" },
+	{ "expire", run_expire, expire_args,
+	    "Tells users that their VMs are to be restarted, and restarts them",
+	    "What runs is told or restarted after the times given; a VM that "
+	    "starts anew before that has nothing to expire." },
 	{ "block", run_block, one_args, .summary = "Keeps users out of VMs" },
 	{ "unblock", run_unblock, one_args,
 	    .summary = "Lets users into VMs again" },

@@ -271,10 +271,13 @@ agent_done(struct agent *agent)
 	buf_done(&agent->line);
 }
 
-/* POST /poweroff, on a connection of its own */
+/* Requests, each on a connection of its own */
 
 struct agent_call {
 	struct vm *vm;
+	const char *target;
+	json_t *body;
+	int64_t timeout_ms;
 	struct rpc_request *request;
 	struct http_client *client;
 	void (*cb)(const struct err *err, void *arg);
@@ -316,8 +319,9 @@ on_call_channel(const json_t *result, int fd, const struct err *err, void *arg)
 	struct agent_call *call = arg;
 	struct http_client_request request = {
 		.method = "POST",
-		.target = "/poweroff",
-		.timeout_ms = call->vm->node->settings.grace_ms,
+		.target = call->target,
+		.json = call->body,
+		.timeout_ms = call->timeout_ms,
 	};
 	struct err none;
 
@@ -337,12 +341,15 @@ on_call_channel(const json_t *result, int fd, const struct err *err, void *arg)
 }
 
 struct agent_call *
-agent_poweroff(
-    struct vm *vm, void (*cb)(const struct err *err, void *arg), void *arg)
+agent_post(struct vm *vm, const char *target, json_t *body, int64_t timeout_ms,
+    void (*cb)(const struct err *err, void *arg), void *arg)
 {
 	struct agent_call *call = new0(struct agent_call);
 
 	call->vm = vm;
+	call->target = target;
+	call->body = body;
+	call->timeout_ms = timeout_ms;
 	call->cb = cb;
 	call->arg = arg;
 	call->request = rpc_ask(vm->node->helper, "vm.channel",
@@ -350,6 +357,14 @@ agent_poweroff(
 		(json_int_t)0),
 	    -1, CHANNEL_MS, on_call_channel, call);
 	return call;
+}
+
+struct agent_call *
+agent_poweroff(
+    struct vm *vm, void (*cb)(const struct err *err, void *arg), void *arg)
+{
+	return agent_post(
+	    vm, "/poweroff", NULL, vm->node->settings.grace_ms, cb, arg);
 }
 
 void
@@ -361,5 +376,6 @@ agent_call_cancel(struct agent_call *call)
 		rpc_request_cancel(call->request);
 	if (call->client != NULL)
 		http_client_free(call->client);
+	json_decref(call->body);
 	free(call);
 }

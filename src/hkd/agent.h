@@ -40,8 +40,13 @@ void agent_close(struct agent *agent);
 /* It listens, or goes on trying to. */
 bool agent_is_open(const struct agent *agent);
 
-/* Asks it to power off; cb: NULL, or why it could not be asked. */
 struct agent_call;
+/* POST target; body's reference is taken (NULL: none). cb: NULL, or why it was
+ * not done. */
+struct agent_call *agent_post(struct vm *vm, const char *target, json_t *body,
+    int64_t timeout_ms, void (*cb)(const struct err *err, void *arg),
+    void *arg);
+/* Asks it to power off, in the same way. */
 struct agent_call *agent_poweroff(
     struct vm *vm, void (*cb)(const struct err *err, void *arg), void *arg);
 void agent_call_cancel(struct agent_call *call);

@@ -39,6 +39,7 @@ vm_get(struct node *node, int64_t id)
 	timer_init(&vm->step_timer, node->loop, on_step_timer, vm);
 	timer_init(&vm->idle, node->loop, vm_on_idle, vm);
 	agent_init(&vm->agent, vm);
+	vm_expiry_init(vm);
 	map_set(&node->vms, (uint64_t)id, vm);
 	return vm;
 }
@@ -60,6 +61,7 @@ vm_free(struct vm *vm)
 	vm_give_turn(vm);
 	vm_network_forget(vm);
 	vm_idle_forget(vm);
+	vm_expiry_done(vm);
 	agent_done(&vm->agent);
 	unwatch_exit(vm);
 	timer_done(&vm->deadline);
@@ -267,6 +269,7 @@ on_ended(int events, void *arg)
 	unwatch_exit(vm);
 	agent_close(&vm->agent);
 	vm_idle_forget(vm);
+	vm_expiry_forget(vm);
 	vm->pid = 0;
 	vm->session = SESSION_STOPPED;
 	if (vm->state == VM_STATE_STOPPING || vm->state == VM_STATE_ZOMBIE) {
@@ -347,6 +350,9 @@ vm_agent_session(struct vm *vm, enum session_state session)
 		    vm, "session.resumed", lasted, "the session is resumed");
 	else if (session == SESSION_STOPPED && was != SESSION_STOPPED)
 		vm_event(vm, "session.ended", lasted, "the session ended");
+	if (session == SESSION_STOPPED)
+		vm_expiry_forget(vm);
+	vm_expiry_look(vm);
 }
 
 /* The reconciler */

@@ -25,6 +25,9 @@ struct vm_wanted {
 	char *osf;
 	char *tag;
 	char *address;
+	/* When its run expires, as the agent is told; "" never. */
+	char *expire_soft, *expire_hard;
+	int64_t expire_due_ms; /* by time_now_ms(): when to begin to tell */
 	int32_t idmap_slot;
 	bool is_volatile;
 	enum hypervisor hypervisor;
@@ -85,6 +88,11 @@ struct vm {
 	bool exit_watched;
 	struct agent agent;
 	struct agent_call *poweroff;
+	struct {
+		struct timer timer;
+		struct agent_call *call;
+		bool told; /* in this session */
+	} expiry;
 
 	/* What the firewall has of its policy; NULL: nothing yet. */
 	char *egress;
@@ -171,6 +179,13 @@ void vm_idle_forget(struct vm *vm);
 void vm_hook_prestart(struct vm *vm);
 /* Runs poststart or poststop, if there is one; nobody waits for it. */
 void vm_hook_after(struct vm *vm, enum host_hook hook);
+/* vm_expire.c */
+void vm_expiry_init(struct vm *vm);
+void vm_expiry_done(struct vm *vm);
+/* Times, state or session may have changed. */
+void vm_expiry_look(struct vm *vm);
+/* Session or run is over: the next one is told anew. */
+void vm_expiry_forget(struct vm *vm);
 
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;

@@ -99,6 +99,7 @@ on_adopted(const json_t *result, int fd, const struct err *err, void *arg)
 	if (err == NULL) {
 		found(vm, result, fd);
 		settled(vm);
+		vm_expiry_look(vm);
 		return;
 	}
 	closep(&fd);

@@ -17,6 +17,12 @@
 	"(SELECT value FROM configs c WHERE c.key = 'vm.kvm.merge' AND "  \
 	"c.tenant_id IN (0, t.id) ORDER BY c.tenant_id DESC LIMIT 1) AS " \
 	"merge, "                                                         \
+	"to_char(v.expire_soft_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "    \
+	"AS expire_soft, "                                                \
+	"to_char(v.expire_hard_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') "    \
+	"AS expire_hard, "                                                \
+	"(extract(epoch FROM coalesce(v.expire_soft_at, now()) - "        \
+	"clock_timestamp()) * 1000)::bigint AS expire_in_ms, "            \
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
 	"o.cpu_weight, o.pids_max, coalesce(v.home_mb, o.home_mb) AS "    \
 	"home_mb, t.idmap_slot, "                                         \
@@ -62,7 +68,8 @@ static const struct db_stmt save_stmt = { "vm_save",
 
 /* Reading */
 
-static void
+/* Whether it is another than before. */
+static bool
 take_text(char **at, const struct db_result *res, int row, const char *col)
 {
 	const char *s = db_str(res, row, col);
@@ -70,9 +77,10 @@ take_text(char **at, const struct db_result *res, int row, const char *col)
 	if (s == NULL)
 		s = "";
 	if (*at != NULL && str_eq(*at, s))
-		return;
+		return false;
 	free(*at);
 	*at = xstrdup(s);
+	return true;
 }
 
 static void
@@ -93,6 +101,10 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	take_text(&w->osf, res, row, "osf");
 	take_text(&w->tag, res, row, "tag");
 	take_text(&w->address, res, row, "address");
+	if (take_text(&w->expire_soft, res, row, "expire_soft") |
+	    take_text(&w->expire_hard, res, row, "expire_hard"))
+		vm_expiry_forget(vm);
+	w->expire_due_ms = time_now_ms() + db_i64(res, row, "expire_in_ms");
 	w->idmap_slot = (int32_t)db_i64(res, row, "idmap_slot");
 	w->is_volatile = str_eq(db_str(res, row, "root"), "volatile");
 	w->memory_merge =
@@ -164,6 +176,7 @@ vm_take_row(struct node *node, const struct db_result *res, int row)
 	if (is_new)
 		vm = vm_get(node, (int64_t)id);
 	take_wanted(vm, res, row);
+	vm_expiry_look(vm);
 	if (!is_new) {
 		if (!vm->saving && run_differs(vm, res, row))
 			vm_save(vm);

@@ -15,6 +15,7 @@
 #include "net/listen.h"
 #include "vma/door.h"
 #include "vma/hook.h"
+#include "vma/notify.h"
 
 #define CONNECTIONS_MAX 64
 
@@ -262,8 +263,8 @@ struct expiry {
 	const char *soft, *hard;
 };
 
-/* The machine's time is (soft) or will be (hard) over; what that means is
- * the image's affair. */
+/* The machine's time is (soft) or will be (hard) over: the user is told, and
+ * the image's hook. */
 static void
 post_expire(struct session_client *c, struct http_request *req)
 {
@@ -272,6 +273,8 @@ post_expire(struct session_client *c, struct http_request *req)
 		FIELD(struct expiry, hard, STR, .max = 64), FIELD_END };
 	struct expiry e = { NULL, NULL };
 	json_t *body = NULL, *more;
+	_cleanup_(freep)
+	char *text = NULL;
 	struct err err;
 
 	if (req->body != NULL &&
@@ -281,6 +284,8 @@ post_expire(struct session_client *c, struct http_request *req)
 		http_respond_err(c->conn, &err);
 		return;
 	}
+	text = notify_expiry_text(e.hard);
+	notify_show(c->api->vma->session, text);
 	more = json_pack("{s:s*, s:s*}", "qvd.vm.expiration.soft", e.soft,
 	    "qvd.vm.expiration.hard", e.hard);
 	with_hook(c, "expire", THEN_NOTHING, more);

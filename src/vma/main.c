@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "vma/api.h"
 #include "vma/init.h"
+#include "vma/notify.h"
 #include "vma/provision.h"
 
 #define CONF_PATH "/etc/qvd/vma.conf"
@@ -31,6 +32,7 @@ static const char usage[] =
 struct options {
 	const char *conf;
 	const char *role;
+	const char *text; /* of the role "message" */
 	bool service;
 };
 
@@ -64,6 +66,8 @@ parse_args(int argc, char **argv, struct options *o)
 			o->conf = argv[++i];
 		else if (str_eq(argv[i], "--role") && i + 1 < argc)
 			o->role = argv[++i];
+		else if (str_eq(argv[i], "--text") && i + 1 < argc)
+			o->text = argv[++i];
 		else
 			return -1;
 	}
@@ -189,6 +193,8 @@ main(int argc, char **argv)
 			return provision_main();
 		if (str_eq(options.role, "run-as"))
 			return run_as_main();
+		if (str_eq(options.role, "message") && options.text != NULL)
+			return message_main(options.text);
 		fputs(usage, stderr);
 		return err_exit_code(ERR_USAGE);
 	}

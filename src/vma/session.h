@@ -75,6 +75,8 @@ struct session {
 	int64_t desktop_began_ms;
 	char program[256]; /* of the desktop */
 	struct tunnel *tunnel;
+	struct task message; /* the one that is shown: notify.c */
+	char *message_text;  /* the next one; NULL: none */
 
 	int stop_stage;
 	struct timer stop_timer;

@@ -186,6 +186,24 @@ def test_a_group_or_a_host_goes_first(house):
     house.qvd("image", "rollback", "busybox")
 
 
+def test_what_runs_the_old_version_is_restarted(house):
+    now = house.qvd("image", "show", "busybox:default", json=True)["version"]
+    other = "1" if now == "2" else "2"
+    vms = house.vms[:4]
+    house.qvd("vm", "stop", *house.vms[4:], timeout=300)
+    restart(house, vms)
+    which = begin(house, other, "--canary", "100", "--watch", "0", "--hard",
+                  "0")
+    house.wait_event("vm.expired", vms[0])
+    # Half of twenty are asked for, and only four run.
+    for vm in house.vms[4:12]:
+        house.qvd("vm", "start", vm)
+    wait(house, which, "state = 'finished'")
+    house.wait_sql("qvd_vm_runtimes", "SELECT count(*) = 12 FROM vm_runtimes r "
+                   "JOIN images i ON i.id = r.image_id WHERE r.state = "
+                   "'running' AND i.version = %s", other)
+
+
 def test_mistakes_are_sentences(house):
     def says(*args):
         done = house.qvd("image", "rollout", *args, check=False)
