@@ -574,11 +574,8 @@ node_done(struct node *node)
 	repair_done(node);
 	garbage_done(node);
 	timer_done(&node->garbage);
-<<<<<<< HEAD
 	homes_done(node);
-=======
 	hooks_done(node);
->>>>>>> 4c061a8 (Run the administrator's host hooks around a desktop's run)
 	store_done(node);
 	db_free(node->db);
 	rpc_free(node->helper);

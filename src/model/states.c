@@ -49,15 +49,13 @@ ENUM_DEFINE(vm_accel, VM_ACCEL_TABLE(X));
 #define X(name, word) [VM_MACHINE_##name] = word,
 ENUM_DEFINE(vm_machine, VM_MACHINE_TABLE(X));
 #undef X
-<<<<<<< HEAD
 #define X(name, word) [HOME_ACTION_##name] = word,
 ENUM_DEFINE(home_action, HOME_ACTION_TABLE(X));
 #undef X
 #define X(name, word) [HOME_JOB_##name] = word,
 ENUM_DEFINE(home_job_state, HOME_JOB_TABLE(X));
-=======
+#undef X
 
 #define X(name, word) [HOST_HOOK_##name] = word,
 ENUM_DEFINE(host_hook, HOST_HOOK_TABLE(X));
->>>>>>> 4c061a8 (Run the administrator's host hooks around a desktop's run)
 #undef X
