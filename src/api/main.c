@@ -118,8 +118,7 @@ static int
 run(struct api *api, int fd)
 {
 	static const char *const channels[] = { "qvd_vms", "qvd_vm_runtimes",
-		"qvd_homes", "qvd_images", "qvd_rollouts", "qvd_expiry",
-		NULL };
+		"qvd_homes", "qvd_images", "qvd_rollouts", "qvd_expiry", NULL };
 	static const struct db_callbacks cbs = {
 		.on_up = on_up, .on_down = on_down, .on_notify = on_notify
 	};
