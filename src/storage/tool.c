@@ -51,6 +51,7 @@ listen_to(int fd, char said[static SAID_MAX])
 	while ((got = read(fd, buf, sizeof(buf))) > 0 ||
 	       (got < 0 && errno == EINTR)) {
 		size_t len = got < 0 ? 0 : (size_t)got;
+		const char *end = buf + len;
 
 		if (len > SAID_MAX - 1)
 			len = SAID_MAX - 1;
@@ -60,7 +61,7 @@ listen_to(int fd, char said[static SAID_MAX])
 			memmove(said, said + cut, n - cut);
 			n -= cut;
 		}
-		memcpy(said + n, buf, len);
+		memcpy(said + n, end - len, len);
 		n += len;
 	}
 	while (n > 0 && said[n - 1] == '\n')
