@@ -23,8 +23,11 @@ FARMS = []
 
 def pytest_configure(config):
     # A shell's background job ignores ^C, and what it starts inherits that:
-    # clients under test must hear it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # clients under test must hear it. The workers inherit it from here; their
+    # own configuration doesn't always run in the main thread, which alone may
+    # say so.
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: only in check-long")
     config.addinivalue_line("markers", "alone: not beside other tests")
     if not hasattr(config, "workerinput") and os.getuid() == 0:
