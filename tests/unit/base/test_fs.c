@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "test.h"
+#include "test_dir.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,7 +9,6 @@
 
 #include "base/fs.h"
 
-static char dir[] = "/tmp/qvd-test-fs.XXXXXX";
 static struct err err;
 
 static char *
@@ -145,18 +144,6 @@ removes_trees_of_any_depth(void **state)
 	assert_false(fs_exists(in_dir("deep")));
 }
 
-static int
-make_dir(void **state)
-{
-	return mkdtemp(dir) == NULL ? -1 : 0;
-}
-
-static int
-remove_dir(void **state)
-{
-	return fs_remove_tree(dir, &err);
-}
-
 int
 main(void)
 {
@@ -168,5 +155,5 @@ main(void)
 		cmocka_unit_test(removes_trees_of_any_depth),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
 }

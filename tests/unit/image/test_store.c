@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "test.h"
+#include "test_dir.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,6 @@
 #include "image/image_priv.h"
 
 static struct err err;
-static char dir[] = "/tmp/qvd-image.XXXXXX";
 
 static int calls, last;
 
@@ -193,18 +192,6 @@ xattrs_are_sorted_and_chosen(void **state)
 	g_variant_unref(v);
 }
 
-static int
-make_dir(void **state)
-{
-	return mkdtemp(dir) == NULL ? -1 : 0;
-}
-
-static int
-remove_dir(void **state)
-{
-	return fs_remove_tree(dir, &err);
-}
-
 int
 main(void)
 {
@@ -216,5 +203,5 @@ main(void)
 		cmocka_unit_test(xattrs_are_sorted_and_chosen),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What of homes needs no mount: names, choices, copies, programs. */
-#include "test.h"
+#include "test_dir.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,7 +14,6 @@
 #include "storage/tool.h"
 
 static struct err err;
-static char dir[] = "/tmp/qvd-home.XXXXXX";
 
 static char *
 in_dir(const char *name)
@@ -142,18 +141,6 @@ what_is_no_file_system_is_not_mounted(void **state)
 	assert_err(home_mount(&h, dir, &info, &err), SYSTEM, "no ext4");
 }
 
-static int
-setup(void **state)
-{
-	return mkdtemp(dir) == NULL ? -1 : 0;
-}
-
-static int
-teardown(void **state)
-{
-	return fs_remove_tree(dir, NULL);
-}
-
 int
 main(void)
 {
@@ -166,5 +153,5 @@ main(void)
 		cmocka_unit_test(what_is_no_file_system_is_not_mounted),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "test.h"
+#include "test_dir.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,6 @@
 #include "storage/storage.h"
 
 static struct err err;
-static char dir[] = "/tmp/qvd-storage.XXXXXX";
 
 static void
 slots_dont_overlap(void **state)
@@ -68,18 +67,6 @@ tells_what_cannot_be_written(void **state)
 	    storage_check_writable("/nowhere", &err), SYSTEM, "/nowhere");
 }
 
-static int
-make_dir(void **state)
-{
-	return mkdtemp(dir) == NULL ? -1 : 0;
-}
-
-static int
-remove_dir(void **state)
-{
-	return fs_remove_tree(dir, &err);
-}
-
 int
 main(void)
 {
@@ -90,5 +77,5 @@ main(void)
 		cmocka_unit_test(tells_what_cannot_be_written),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
 }
