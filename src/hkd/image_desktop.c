@@ -135,15 +135,26 @@ image_desktops_use(const struct image_op_node *node, char ***ret, size_t *ret_n,
 	char **list = NULL, *checksum;
 	size_t n = 0, cap = 0;
 	struct dirent *e;
+	int r = 0;
 
 	if (d == NULL && errno != ENOENT)
 		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
-	while (d != NULL && (e = readdir(d)) != NULL) {
+	while (r == 0 && d != NULL && (e = readdir(d)) != NULL) {
 		_cleanup_(freep)
 		char *path = record_path(node, e->d_name);
 
-		if (e->d_name[0] == '.' || (checksum = read_use(path)) == NULL)
+		if (e->d_name[0] == '.')
 			continue;
+		if ((checksum = read_use(path)) == NULL) {
+			/* One that ended meanwhile took its record along. */
+			if (fs_exists(path))
+				r = err_set(err, ERR_SYSTEM,
+				    "%s can't be read, so the image that VM %s "
+				    "runs from isn't known and nothing is "
+				    "removed; restart that VM",
+				    path, e->d_name);
+			continue;
+		}
 		if (n == cap)
 			list =
 			    xrealloc(list, cap = cap * 2 + 16, sizeof(*list));
@@ -153,5 +164,5 @@ image_desktops_use(const struct image_op_node *node, char ***ret, size_t *ret_n,
 		closedir(d);
 	*ret = list;
 	*ret_n = n;
-	return 0;
+	return r;
 }

@@ -36,7 +36,8 @@ int image_op_send_imported(const struct image_imported *done);
 void image_op_import(const struct image_op_node *node, const json_t *args,
     struct image_import *ret);
 
-/* Commits that desktops of this node run from: heap strings in a heap list. */
+/* Commits that desktops of this node run from: heap strings in a heap list,
+ * which is the caller's after a failure, too. */
 int image_desktops_use(const struct image_op_node *node, char ***ret,
     size_t *ret_n, struct err *err);
 
