@@ -187,8 +187,11 @@ fetch(const char *from, const char *to, struct err *err)
 		    err, ERR_SYSTEM, errno, "copy %s to %s", from, to);
 	while ((n = sendfile(out, in, NULL, 1 << 20)) > 0)
 		;
-	if (n < 0 || fsync(out) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "write %s", to);
+	if (n < 0 || fsync(out) < 0) {
+		n = err_errno(err, ERR_SYSTEM, errno, "write %s", to);
+		unlink(to); /* a part of an archive is of no use */
+		return (int)n;
+	}
 	return 0;
 }
 
