@@ -51,13 +51,14 @@ CREATE VIEW image_users AS
 	SELECT id, 'import', 'it is being imported' FROM images WHERE state IN ('new', 'importing');
 
 -- What is more than its OSF keeps: untagged, unused, no tag was on it before it
--- moved (rollback goes there), and no persistent VM has its changes on it.
+-- moved (rollback goes there), and no persistent VM has its changes on it. What
+-- waits to be published (ready) has its tags still to come.
 CREATE VIEW image_surplus AS
 	SELECT s.id, s.osf_id, s.version, s.size_bytes FROM (
 		SELECT i.*, o.keep_images,
 		    row_number() OVER (PARTITION BY i.osf_id ORDER BY i.id DESC) AS place
 		FROM images i JOIN osfs o ON o.id = i.osf_id
-		WHERE o.keep_images IS NOT NULL AND i.state IN ('published', 'retired', 'ready')
+		WHERE o.keep_images IS NOT NULL AND i.state IN ('published', 'retired')
 		AND NOT EXISTS (SELECT FROM image_tags g
 		    WHERE g.image_id = i.id OR (g.previous_id = i.id AND g.tag <> 'head'))
 		AND NOT EXISTS (SELECT FROM image_users u WHERE u.image_id = i.id)
