@@ -87,11 +87,15 @@ const struct db_stmt rollout_halt_stmt = { "rollout_halt",
 	"SELECT id FROM u",
 	3 };
 
-/* The trigger of the tag ends the roll-out and tells. */
+/* The trigger of the tag ends the roll-out and tells. The roll-out is locked,
+ * so that one that is being halted or taken back doesn't move its tag; after
+ * the tag, as by whoever moves a tag. */
 static const struct db_stmt finish_stmt = { "rollout_finish",
+	"WITH r AS (SELECT q.* FROM rollouts q JOIN image_tags t "
+	"ON t.osf_id = q.osf_id AND t.tag = q.tag WHERE q.id = $1 "
+	"AND q.wave = $2 AND q.state = 'watching' FOR UPDATE OF t, q) "
 	"UPDATE image_tags g SET image_id = r.new_image_id, moved_at = now() "
-	"FROM rollouts r WHERE r.id = $1 AND r.wave = $2 "
-	"AND r.state = 'watching' AND g.osf_id = r.osf_id AND g.tag = r.tag "
+	"FROM r WHERE g.osf_id = r.osf_id AND g.tag = r.tag "
 	"AND g.image_id = r.old_image_id",
 	2 };
 
