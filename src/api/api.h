@@ -192,6 +192,7 @@ struct resource {
 	/* Rows `what`: why it can't be deleted. NULL: it always can. */
 	const struct db_stmt *in_use;
 	const struct db_stmt *del;
+	const struct db_stmt *lock; /* before in_use looks; may be NULL */
 };
 extern const struct resource resource_tenants, resource_users, resource_osfs,
     resource_images, resource_vms, resource_hosts, resource_homes,

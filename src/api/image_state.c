@@ -90,7 +90,7 @@ on_changed(struct request *req, const struct db_result *res)
 }
 
 static void
-on_begun(struct request *req, const struct db_result *res)
+on_locked(struct request *req, const struct db_result *res)
 {
 	const struct step *step = req->data;
 	struct db_params p = { .n = 0 };
@@ -98,6 +98,15 @@ on_begun(struct request *req, const struct db_result *res)
 	db_param_i64(&p, req->id);
 	db_param_str(&p, req->actor);
 	change_exec(req, step->stmt, &p, on_changed);
+}
+
+static void
+on_begun(struct request *req, const struct db_result *res)
+{
+	struct db_params p = { .n = 0 };
+
+	db_param_i64(&p, req->id);
+	change_exec(req, &image_lock_stmt, &p, on_locked);
 }
 
 static void

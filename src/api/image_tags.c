@@ -76,7 +76,7 @@ images_settle_in(struct request *req, step_cb cb)
 static const struct db_stmt tag_stmt = { "image_tag",
 	"WITH i AS (SELECT id, osf_id, state, EXISTS (SELECT FROM images v "
 	"WHERE v.osf_id = images.osf_id AND v.version = $2) AS is_version "
-	"FROM images WHERE id = $1), "
+	"FROM images WHERE id = $1 FOR SHARE), "
 	"m AS (INSERT INTO image_tags (osf_id, tag, image_id) "
 	"SELECT osf_id, $2, id FROM i WHERE state = 'published' "
 	"AND NOT is_version "

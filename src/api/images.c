@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/images.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -69,10 +70,10 @@ static const struct db_stmt update = { "image_update",
 	"UPDATE images SET message = nullif(coalesce($2, message), ''), "
 	"blocked = coalesce($3::bool, blocked) WHERE id = $1 RETURNING id",
 	3 };
+const struct db_stmt image_lock_stmt = { "image_lock",
+	"SELECT id FROM images WHERE id = $1 FOR UPDATE", 1 };
 static const struct db_stmt in_use = { "image_in_use",
-	"WITH l AS (SELECT id FROM images WHERE id = $1::int FOR UPDATE) "
-	"SELECT u.what FROM l JOIN image_users u ON u.image_id = l.id",
-	1 };
+	"SELECT what FROM image_users WHERE image_id = $1", 1 };
 /* What came from it is said to come from what it came from. */
 static const struct db_stmt del = { "image_del",
 	"WITH p AS (DELETE FROM properties WHERE kind = 'image' "
@@ -84,7 +85,7 @@ static const struct db_stmt del = { "image_del",
 
 const struct resource resource_images = { "images", "image", "image", view,
 	&list, filters, image_fields, sizeof(struct image_row), add, NULL, set,
-	&update, &in_use, &del };
+	&update, &in_use, &del, &image_lock_stmt };
 
 /* Import */
 

@@ -9,6 +9,10 @@
 
 #include "api/api.h"
 
+/* Locks the image's row. By itself, because a statement that waits for a lock
+ * goes on with the snapshot from before, in which nobody uses it yet. */
+extern const struct db_stmt image_lock_stmt;
+
 /* Moves the tags that wait for what is published now, in the request's
  * transaction. */
 void images_settle_in(struct request *req, step_cb cb);

@@ -99,4 +99,4 @@ static const struct db_stmt del = { "osf_del",
 
 const struct resource resource_osfs = { "osfs", "osf", "OSF", view, &list,
 	filters, osf_fields, sizeof(struct osf_row), add, &insert, set, &update,
-	&in_use, &del };
+	&in_use, &del, NULL };

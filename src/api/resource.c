@@ -408,7 +408,7 @@ on_in_use(struct request *req, const struct db_result *res)
 }
 
 static void
-on_del_begun(struct request *req, const struct db_result *res)
+on_del_locked(struct request *req, const struct db_result *res)
 {
 	const struct resource *resource = req->route->resource;
 	struct db_params p = { .n = 0 };
@@ -419,6 +419,20 @@ on_del_begun(struct request *req, const struct db_result *res)
 	}
 	db_param_i64(&p, req->id);
 	change_exec(req, resource->in_use, &p, on_in_use);
+}
+
+static void
+on_del_begun(struct request *req, const struct db_result *res)
+{
+	const struct resource *resource = req->route->resource;
+	struct db_params p = { .n = 0 };
+
+	if (resource->lock == NULL) {
+		on_del_locked(req, res);
+		return;
+	}
+	db_param_i64(&p, req->id);
+	change_exec(req, resource->lock, &p, on_del_locked);
 }
 
 void

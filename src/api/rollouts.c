@@ -137,7 +137,7 @@ static const char *const add[] = { "image_id", "tag", "canary_percent",
 
 const struct resource resource_rollouts = { "rollouts", "rollout", "roll-out",
 	view, &list, filters, fields, sizeof(struct rollout_order), add, NULL,
-	NULL, NULL, NULL, NULL };
+	NULL, NULL, NULL, NULL, NULL };
 
 static void
 commit_rollout(struct request *req, step_cb cb)

@@ -63,7 +63,7 @@ static const struct db_stmt tenant_del = { "tenant_del",
 const struct resource resource_tenants = { "tenants", "tenant", "tenant",
 	tenant_view, &tenant_list, no_filters, tenant_fields,
 	sizeof(struct tenant_row), tenant_add, &tenant_insert, tenant_add,
-	&tenant_update, &tenant_in_use, &tenant_del };
+	&tenant_update, &tenant_in_use, &tenant_del, NULL };
 
 static const struct field host_view[] = {
 	VIEW("id", I64),
@@ -124,4 +124,4 @@ static const struct db_stmt host_del = { "host_del",
 
 const struct resource resource_hosts = { "hosts", "host", "host", host_view,
 	&host_list, no_filters, host_fields, sizeof(struct host_row), host_add,
-	&host_insert, host_set, &host_update, &host_in_use, &host_del };
+	&host_insert, host_set, &host_update, &host_in_use, &host_del, NULL };

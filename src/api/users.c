@@ -67,7 +67,7 @@ static const struct db_stmt del = { "user_del",
 
 const struct resource resource_users = { "users", "user", "user", view, &list,
 	filters, user_fields, sizeof(struct user_row), add, &insert, set,
-	&update, &in_use, &del };
+	&update, &in_use, &del, NULL };
 
 /* A password on its way to a hash. */
 struct hashing {

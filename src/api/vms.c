@@ -117,7 +117,7 @@ static const struct db_stmt del = { "vm_del",
 
 const struct resource resource_vms = { "vms", "vm", "VM", view, &list, filters,
 	vm_fields, sizeof(struct vm_row), add, NULL, set, &update, &in_use,
-	&del };
+	&del, NULL };
 
 /* Add: the address is chosen under a lock, in the same transaction. */
 
