@@ -177,7 +177,9 @@ static const struct db_stmt begin_look = { "rollout_begin_look",
 	"LEFT JOIN image_tags g ON g.osf_id = i.osf_id AND g.tag = $2::text "
 	"WHERE i.id = $1::int",
 	4 };
-/* The tag may have moved since it was looked at. */
+/* The tag may have moved since it was looked at, and the image may have been
+ * retired; both are locked, so that neither happens before there is a roll-out
+ * that forbids it or ends by it. */
 static const struct db_stmt insert = { "rollout_insert",
 	"INSERT INTO rollouts (osf_id, tag, old_image_id, new_image_id, "
 	"vm_group, host_id, watch_ms, started_by, soft_ms, hard_ms) "
@@ -185,7 +187,8 @@ static const struct db_stmt insert = { "rollout_insert",
 	"$7::bigint, $8::bigint "
 	"FROM images i JOIN image_tags g ON g.osf_id = i.osf_id "
 	"WHERE i.id = $1::int AND g.tag = $2 AND g.image_id <> i.id "
-	"RETURNING id",
+	"AND i.state = 'published' AND NOT i.blocked "
+	"FOR UPDATE OF g FOR SHARE OF i RETURNING id",
 	8 };
 
 struct beginning {
@@ -275,7 +278,8 @@ on_inserted(struct request *req, const struct db_result *res)
 
 	if (db_rows(res) == 0) {
 		respond_fail(req, ERR_CONFLICT,
-		    "somebody moved the tag meanwhile; look again");
+		    "somebody moved the tag, or retired or blocked the "
+		    "version, meanwhile; look again");
 		return;
 	}
 	req->id = db_i64(res, 0, "id");
