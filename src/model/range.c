@@ -139,24 +139,3 @@ ipv4_pick(const struct ipv4_range *range, const uint32_t *used, size_t n,
 	*ret = next;
 	return 0;
 }
-
-int
-idmap_pick(const int32_t *used, size_t n, int32_t *ret_slot, struct err *err)
-{
-	int32_t next = 0;
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		if (used[i] > next)
-			break;
-		if (used[i] == next)
-			next++;
-	}
-	if (next >= IDMAP_SLOTS)
-		return err_set(err, ERR_UNAVAILABLE,
-		    "all %d ranges of user ids are taken by tenants; delete "
-		    "a tenant",
-		    IDMAP_SLOTS);
-	*ret_slot = next;
-	return 0;
-}

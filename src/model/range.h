@@ -51,21 +51,4 @@ int ipv4_vm_range(const struct ipv4_net *gateway, uint32_t start,
 int ipv4_pick(const struct ipv4_range *range, const uint32_t *used, size_t n,
     uint32_t *ret, struct err *err);
 
-/*
- * A tenant's containers map their ids 0..65535 to the host's ids from
- * idmap_first(slot) on: no two tenants share a host id. IDMAP_SLOTS ranges
- * must be root's in /etc/subuid and /etc/subgid.
- */
-#define IDMAP_FIRST 100000
-#define IDMAP_SIZE  65536
-#define IDMAP_SLOTS 1000
-static inline uint32_t
-idmap_first(int32_t slot)
-{
-	return IDMAP_FIRST + (uint32_t)slot * IDMAP_SIZE;
-}
-/* The lowest slot that is not in used (ascending). */
-int idmap_pick(
-    const int32_t *used, size_t n, int32_t *ret_slot, struct err *err);
-
 #endif

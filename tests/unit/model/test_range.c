@@ -45,25 +45,14 @@ test_pick(void **state)
 {
 	const struct ipv4_range range = { 10, 12 };
 	const uint32_t some[] = { 3, 10, 12 }, all[] = { 10, 11, 12 };
-	const int32_t slots[] = { 0, 1, 3 };
-	int32_t many[IDMAP_SLOTS], slot;
 	struct err err;
 	uint32_t a;
-	int i;
 
 	assert_int_equal(ipv4_pick(&range, NULL, 0, &a, &err), 0);
 	assert_int_equal(a, 10);
 	assert_int_equal(ipv4_pick(&range, some, 3, &a, &err), 0);
 	assert_int_equal(a, 11);
 	assert_int_equal(ipv4_pick(&range, all, 3, &a, &err), -ERR_UNAVAILABLE);
-	assert_int_equal(idmap_pick(slots, 3, &slot, &err), 0);
-	assert_int_equal(slot, 2);
-	for (i = 0; i < IDMAP_SLOTS; i++)
-		many[i] = i;
-	assert_int_equal(
-	    idmap_pick(many, IDMAP_SLOTS, &slot, &err), -ERR_UNAVAILABLE);
-	assert_int_equal(idmap_first(0), 100000);
-	assert_int_equal(idmap_first(999), 100000 + 999 * 65536);
 }
 
 /* Every default is a value that its own key accepts. */
