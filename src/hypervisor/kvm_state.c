@@ -183,6 +183,10 @@ kvm_state_save(const struct hv_op *op, struct qmp *q, struct err *err)
 		r = keep(tmp, path, fd, err);
 	if (r == 0)
 		return 0;
+	/* A migration that went on would pause the guest again at its end. */
+	if (r == -(int)ERR_TIMEOUT &&
+	    qmp_run(q, "migrate_cancel", NULL, -1, KVM_QMP_MS, NULL, NULL) == 0)
+		await_end(q, KVM_QMP_MS, NULL);
 	unlink(tmp);
 	unlink(of);
 	qmp_run(q, "cont", NULL, -1, KVM_QMP_MS, NULL, NULL);
