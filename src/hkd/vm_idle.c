@@ -33,6 +33,20 @@ due_ms(const struct vm *vm)
 	return idle_due_ms(&facts);
 }
 
+static void on_thawed(
+    const json_t *result, int fd, const struct err *err, void *arg);
+
+static void
+ask_thaw(struct vm *vm)
+{
+	vm->thaw_ms = time_now_ms();
+	if (vm->thawing != NULL)
+		rpc_request_cancel(vm->thawing);
+	vm->thawing = rpc_ask(vm->node->helper, "vm.thaw",
+	    json_pack("{sI}", "vm_id", (json_int_t)vm->id), -1, THAW_MS,
+	    on_thawed, vm);
+}
+
 void
 vm_idle_update(struct vm *vm)
 {
@@ -79,8 +93,13 @@ on_frozen(const json_t *result, int fd, const struct err *err, void *arg)
 	if (err != NULL) {
 		if (rpc_is_cut(vm->node->helper))
 			return; /* the next daemon finds it as it is */
-		/* The helper has thawed it. Another try in idle_after. */
+		/* The helper has thawed it, but not where we gave up waiting,
+		 * which cancels the request. Another try in idle_after. */
 		vm_event(vm, "vm.hibernate-failed", took, "%s", err->msg);
+		if (err->code == ERR_TIMEOUT) {
+			vm->woken_for = NULL;
+			ask_thaw(vm);
+		}
 		vm->session_since_ms = time_now_ms();
 		vm_idle_update(vm);
 		return;
@@ -153,12 +172,7 @@ vm_wake(struct vm *vm, const char *why)
 	}
 	vm->hibernated = false;
 	vm->woken_for = was_hibernated ? why : NULL;
-	vm->thaw_ms = time_now_ms();
-	if (vm->thawing != NULL)
-		rpc_request_cancel(vm->thawing);
-	vm->thawing = rpc_ask(vm->node->helper, "vm.thaw",
-	    json_pack("{sI}", "vm_id", (json_int_t)vm->id), -1, THAW_MS,
-	    on_thawed, vm);
+	ask_thaw(vm);
 	if (!was_hibernated)
 		return;
 	/* After an adoption nobody listens to the agent yet. */
