@@ -108,23 +108,30 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 	job_op(job, "image.tidy", CHECKOUT_MS, on_tidied);
 }
 
+/* Hours of work, which nobody may want any more when its turn comes. */
 static void
-run_import(struct job *job)
+run_long(struct job *job, const char *op, op_done_cb done)
 {
 	struct err err = { 0 };
 
 	if (job->cancelled) {
-		err_set(&err, ERR_CANCELLED, "import: cancelled");
+		err_set(&err, ERR_CANCELLED, "%s: cancelled", op);
 		job_fail(job, &err);
 		return;
 	}
-	job_op(job, "image.import", IMPORT_MS, on_imported);
+	job_op(job, op, IMPORT_MS, done);
+}
+
+static void
+run_import(struct job *job)
+{
+	run_long(job, "image.import", on_imported);
 }
 
 static void
 run_commit(struct job *job)
 {
-	job_op(job, "image.commit", IMPORT_MS, on_imported);
+	run_long(job, "image.commit", on_imported);
 }
 
 static void
@@ -136,7 +143,7 @@ run_diff(struct job *job)
 static void
 run_export(struct job *job)
 {
-	job_op(job, "image.export", IMPORT_MS, on_answer);
+	run_long(job, "image.export", on_answer);
 }
 
 static void
@@ -166,7 +173,7 @@ run_verify(struct job *job)
 static int
 check_checksum(const char *value, const char *name, struct err *err)
 {
-	if (value == NULL || value[0] == '\0' || hv_is_checksum(value))
+	if (hv_is_checksum(value))
 		return 0;
 	return err_set(
 	    err, ERR_PARAMETER, "%s: not 64 hexadecimal digits", name);
@@ -180,7 +187,10 @@ check_commit(const struct image_args *a, struct err *err)
 	    !str_is_token(a->version, 64))
 		return err_set(err, ERR_PARAMETER,
 		    "version: letters, digits and punctuation only");
-	return check_checksum(a->parent, "parent", err);
+	/* The first one has none. */
+	return a->parent == NULL || a->parent[0] == '\0'
+		   ? 0
+		   : check_checksum(a->parent, "parent", err);
 }
 
 static int
