@@ -88,7 +88,9 @@ storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 		_cleanup_(freep)
 		char *path = xasprintf("%s/disk.%s", tree, formats[i]);
 		_cleanup_(closep)
-		int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		/* It may be a pipe that nobody writes to. */
+		int fd =
+		    open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		struct stat st;
 		int r;
 
@@ -173,6 +175,9 @@ storage_disk_root(const struct storage_disk_vm *vm,
 		return r;
 	if (!fs_exists(path) && (r = make_root(path, vm, base, err)) < 0)
 		return err_wrap(err, r, "make the VM's disk");
+	/* When it was last used; see storage_root_collect(). */
+	if (utimensat(AT_FDCWD, dir, NULL, 0) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "touch %s", dir);
 	ret->format = "qcow2";
 	ret->bytes = base->bytes;
 	return open_owned(path, vm->uid, &ret->fd, err);

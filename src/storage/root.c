@@ -135,8 +135,12 @@ collect(const char *dir, const char *name, struct err *err)
 	char *from = xasprintf("%s/%s", dir, name);
 	_cleanup_(freep)
 	char *to = xasprintf("%s/%.64s" OLD, dir, name);
+	int r;
 
-	if (!str_ends(name, OLD) && rename(from, to) < 0)
+	/* A removal that was killed may have left that name. */
+	if ((r = remove_changes(to, err)) < 0 || str_ends(name, OLD))
+		return r;
+	if (rename(from, to) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "rename %s", from);
 	return remove_changes(to, err);
 }
