@@ -170,6 +170,8 @@ def test_collection_spares_what_runs(tmp_path):
                                            "name": "../x"}),
                          ("image.export", {"checksum": "x", "name": "x"}),
                          ("image.diff", {"from": "../x", "to": other}),
+                         ("image.diff", {"from": "", "to": other}),
+                         ("image.export", {"checksum": "", "name": "x"}),
                          ("image.gc", {"gone": ["x"]}), ("image.gc", {}),
                          ("image.commit", {"image_id": 3, "vm_id": 1,
                                            "base": "../x",
