@@ -27,8 +27,9 @@
 static int
 quota(int fd, int cmd, int64_t project, struct if_dqblk *block)
 {
-	return (int)syscall(
-	    SYS_quotactl_fd, fd, QCMD(cmd, PRJQUOTA), (int)project, block);
+	/* QCMD() shifts its first argument out of a signed one's range. */
+	return (int)syscall(SYS_quotactl_fd, fd, QCMD((unsigned)cmd, PRJQUOTA),
+	    (int)project, block);
 }
 
 static int

@@ -4,6 +4,7 @@ touched."""
 
 import os
 import pathlib
+import shutil
 
 import pytest
 from qvdlab import Farm, eventually, leaks, need, run
@@ -33,14 +34,19 @@ class Debris:
             "peer", "name", "p900002")
         run(*farm.prefix, "nft", "add", "element", "bridge", "qvd", "macip",
             '{ "qvd900003" . 54:52:00:58:77:77 . 10.88.119.119 }')
-        # The helper reads the sets when it starts.
+        # The helper reads the sets when it starts. What it says at the end
+        # of its repair is waited for, or it would take the next things, too.
+        before = self.repairs()
         farm.kill("qvd-hkd")
-        farm.wait_sql("qvd_hosts",
-                      "SELECT state = 'running' FROM host_runtimes")
+        eventually(lambda: self.repairs() > before, 60)
         self.notes = farm.run / "vms/900004"
         self.changes = farm.data / "vms/900005"
         self.mount = farm.run / "mnt/dead"
         self.image = farm.data / "homes/900006.img"
+
+    def repairs(self):
+        return self.farm.one("SELECT count(*) FROM events "
+                             "WHERE name = 'host.repaired'")
 
     def rest(self):
         """What is not looked for when the helper starts, or is made anew."""
@@ -72,6 +78,8 @@ class Debris:
         if str(self.image) in run("losetup", "-a"):
             run("losetup", "-d", self.loop, check=False)
         run(*self.farm.prefix, "ip", "link", "del", "qvd900002", check=False)
+        for path in (self.notes, self.changes):
+            shutil.rmtree(path, ignore_errors=True)
         if self.group.exists():
             self.group.rmdir()
 
@@ -104,7 +112,7 @@ def test_repair(house):
     debris = Debris(house)
     try:
         # The daemon's own start has done its part.
-        eventually(lambda: debris.there() == set(), 20, debris.there)
+        assert debris.there() == set()
         debris.group.mkdir()
         run(*house.prefix, "ip", "link", "add", "qvd900002", "type", "veth",
             "peer", "name", "p900002")
