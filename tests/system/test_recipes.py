@@ -16,6 +16,7 @@ pytestmark = pytest.mark.long
 # words in the WM_CLASS of the panel's and the terminal's windows.
 RECIPES = [
     ("icewm", "IceWM", "icewm", "TaskBar", "XTerm"),
+    ("xfce", "Xfwm4", "xfce4-panel", "xfce4-panel", "xfce4-terminal"),
 ]
 
 
