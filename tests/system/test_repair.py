@@ -34,19 +34,22 @@ class Debris:
             "peer", "name", "p900002")
         run(*farm.prefix, "nft", "add", "element", "bridge", "qvd", "macip",
             '{ "qvd900003" . 54:52:00:58:77:77 . 10.88.119.119 }')
-        # The helper reads the sets when it starts. What it says at the end
-        # of its repair is waited for, or it would take the next things, too.
-        before = self.repairs()
+        # The helper reads the sets when it starts. The end of the repair
+        # that it begins then is waited for, or it would take the next things,
+        # too: until then another is refused.
+        before = self.starts()
         farm.kill("qvd-hkd")
-        eventually(lambda: self.repairs() > before, 60)
+        eventually(lambda: self.starts() > before, 60)
+        eventually(lambda: farm.qvd("host", "repair", farm.host, "--dry-run",
+                                    check=False).status == 0, 60)
         self.notes = farm.run / "vms/900004"
         self.changes = farm.data / "vms/900005"
         self.mount = farm.run / "mnt/dead"
         self.image = farm.data / "homes/900006.img"
 
-    def repairs(self):
+    def starts(self):
         return self.farm.one("SELECT count(*) FROM events "
-                             "WHERE name = 'host.repaired'")
+                             "WHERE name = 'host.started'")
 
     def rest(self):
         """What is not looked for when the helper starts, or is made anew."""
