@@ -77,7 +77,8 @@ RETURN (SELECT coalesce(
 	FROM vms v WHERE v.id = vm_image.id);
 
 -- What is known of an image's runs: the newest 1,000 events of starts, ends
--- and sessions after the one given, at most two weeks old.
+-- and sessions after the one given, at most two weeks old. Restarts at a hard
+-- expiry come all at once; their times speak of that, and are left out.
 CREATE FUNCTION image_figures(image integer, after bigint)
 RETURNS TABLE (starts bigint, start_failures bigint, crashes bigint,
 	sessions bigint, session_failures bigint, start_ms bigint[],
@@ -89,10 +90,16 @@ LANGUAGE sql STABLE BEGIN ATOMIC
 		count(*) FILTER (WHERE e.name IN ('session.connected', 'session.failed')),
 		count(*) FILTER (WHERE e.name = 'session.failed'),
 		coalesce(array_agg(e.duration_ms) FILTER (
-			WHERE e.name = 'vm.running' AND e.duration_ms IS NOT NULL), '{}'),
+			WHERE e.name = 'vm.running' AND e.duration_ms IS NOT NULL AND
+			NOT e.herded), '{}'),
 		coalesce(array_agg(e.duration_ms) FILTER (
 			WHERE e.name = 'session.connected' AND e.duration_ms IS NOT NULL), '{}')
-	FROM (SELECT v.name, v.duration_ms FROM events v
+	FROM (SELECT v.name, v.duration_ms, v.name = 'vm.running' AND (
+			SELECT p.name = 'vm.expired' FROM events p
+			WHERE p.vm_id = v.vm_id AND p.id < v.id AND
+			      p.name IN ('vm.expired', 'vm.start-requested')
+			ORDER BY p.id DESC LIMIT 1) IS TRUE AS herded
+		FROM events v
 		WHERE v.image_id = image AND v.id > after AND
 		      v.at > now() - interval '14 days' AND
 		      v.name IN ('vm.running', 'vm.start-failed', 'vm.died',
