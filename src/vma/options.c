@@ -12,8 +12,8 @@
  * ports, programs or channels. */
 static const char *const harmless[] = { "autodpi", "cache", "copysize", "data",
 	"defer", "delta", "fullscreen", "images", "keyconv", "kbtype", "limit",
-	"magicpixel", "pack", "resize", "shpix", "stream", "streaming",
-	"tile" };
+	"magicpixel", "pack", "resize", "shpix", "stream", "streaming", "tile",
+	"xinerama" };
 
 const char options_keystrokes[] =
     "<!DOCTYPE NXKeystroke>\n"
@@ -79,10 +79,14 @@ options_build(const struct request *req, const char *socket_path, int display,
 	}
 	/* sleep=0: the agent stays awake when suspended. Not cleanup=0, with
 	 * which it would wait for ever before it says good-bye to the client,
-	 * who would take the end of the session for a lost link. */
+	 * who would take the end of the session for a lost link. xinerama=0:
+	 * nxagent 3.5.99.26 asks the client's screen for its monitors when it
+	 * resumes, and one time in a hundred it dies of that (a list of
+	 * displays in libXext that has one which is gone), and the desktop
+	 * with it. Who has several monitors asks for it. */
 	ok = buf_printf(out,
 		 ",fullscreen=%d,resize=1,clipboard=both,sleep=0,"
-		 "tolerancechecks=risky",
+		 "tolerancechecks=risky,xinerama=0",
 		 d->fullscreen) &&
 	     ok;
 	ok = add_extra(req, out, ret_refused) && ok;

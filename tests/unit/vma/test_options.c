@@ -51,7 +51,8 @@ builds_the_options_of_a_display(void **state)
 	assert_string_equal(text,
 	    "nx/nx,client=linux,keyboard=pc105/us,link=adsl,geometry=1024x768"
 	    ",fullscreen=1,resize=1,clipboard=both,sleep=0,"
-	    "tolerancechecks=risky,listen=unix:/run/s/nx.sock:100\n");
+	    "tolerancechecks=risky,xinerama=0,listen=unix:/run/s/"
+	    "nx.sock:100\n");
 	assert_null(refused);
 	free(text);
 	request_free(req);
@@ -63,14 +64,14 @@ takes_only_harmless_arguments_of_a_client(void **state)
 	struct request *req = parse(
 	    REQUEST("", "\"qvd.client.nxagent.extra_args\":"
 			"\"pack=16m-jpeg-9,options=/etc/shadow,,cache,delta=1,"
-			"listen=tcp:1,images=a:b,autodpi=\""));
+			"listen=tcp:1,images=a:b,autodpi=,xinerama=1\""));
 	const char *refused;
 	char *text = build(req, &refused);
 
 	assert_string_equal(text,
 	    "nx/nx,fullscreen=0,resize=1,clipboard=both,sleep=0,"
-	    "tolerancechecks=risky,pack=16m-jpeg-9,delta=1,"
-	    "listen=unix:/run/s/nx.sock:100\n");
+	    "tolerancechecks=risky,xinerama=0,pack=16m-jpeg-9,delta=1,"
+	    "xinerama=1,listen=unix:/run/s/nx.sock:100\n");
 	assert_string_equal(refused, "options");
 	free(text);
 	request_free(req);
