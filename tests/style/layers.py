@@ -54,5 +54,6 @@ ONLY_IN = {
     "wslay/wslay.h": ("net",),
     "lxc/lxccontainer.h": ("hypervisor",),
     "ostree.h": ("image",),
+    "zstd.h": ("image",),
     "nftables/libnftables.h": ("confine",),
 }
