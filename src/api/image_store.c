@@ -183,12 +183,16 @@ on_export_row(struct request *req, const struct db_result *res)
 {
 	const char *checksum = checksum_of(req, res);
 	const char *suffix = req->data;
+	char own[9];
 
-	if (checksum != NULL)
-		node_ask(req, "image.export",
-		    json_pack("{ss ss}", "checksum", checksum, "name",
-			arena_printf(req->arena, "%.12s%s", checksum, suffix)),
-		    WORK_MS, on_exported);
+	if (checksum == NULL)
+		return;
+	/* Whoever asks takes the file away: each gets its own. */
+	str_random(own, sizeof(own) - 1);
+	node_ask(req, "image.export",
+	    json_pack("{ss ss}", "checksum", checksum, "name",
+		arena_printf(req->arena, "%.12s-%s%s", checksum, own, suffix)),
+	    WORK_MS, on_exported);
 }
 
 void

@@ -14,19 +14,14 @@
 #include "base/str.h"
 
 int
-fs_read_file(
-    const char *path, size_t max, char **ret, size_t *ret_len, struct err *err)
+fs_read_fd(int fd, const char *path, size_t max, char **ret, size_t *ret_len,
+    struct err *err)
 {
-	_cleanup_(closep)
-	int fd = -1;
 	struct buf buf;
 	ssize_t n;
 	char *p;
 	int r;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(err, ERR_CONFIG, errno, "read %s", path);
 	buf_init(&buf, max + 2);
 	while ((p = buf_reserve(&buf, 1)) != NULL) {
 		size_t room = buf.cap - buf.start - buf.len;
@@ -57,6 +52,18 @@ fs_read_file(
 	buf_append(&buf, "", 1);
 	*ret = buf.data; /* never consumed, so it starts at 0 */
 	return 0;
+}
+
+int
+fs_read_file(
+    const char *path, size_t max, char **ret, size_t *ret_len, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(err, ERR_CONFIG, errno, "read %s", path);
+	return fs_read_fd(fd, path, max, ret, ret_len, err);
 }
 
 static int

@@ -10,8 +10,11 @@
 
 #include "base/err.h"
 
-/* The whole file, NUL added. ret_len may be NULL. Longer than max:
+/* The whole file, NUL added (fs_read_fd: from where it stands; path is only
+ * for the sentence). ret_len may be NULL. Longer than max:
  * ERR_TOO_LARGE. Missing: ERR_CONFIG with the path in the sentence. */
+int fs_read_fd(int fd, const char *path, size_t max, char **ret,
+    size_t *ret_len, struct err *err);
 int fs_read_file(
     const char *path, size_t max, char **ret, size_t *ret_len, struct err *err);
 /* Writes a temporary file beside it, syncs, renames: readers see the old or

@@ -14,6 +14,7 @@ struct relay {
 	struct rpc_call *call;
 	struct rpc_request *request;
 	struct garbage *garbage;
+	struct node *exported_to; /* NULL: it is no export */
 };
 
 static void
@@ -21,6 +22,8 @@ on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct relay *relay = arg;
 
+	if (relay->exported_to != NULL && err == NULL)
+		garbage_exported(relay->exported_to);
 	if (err != NULL) {
 		closep(&fd);
 		rpc_fail(relay->call, err);
@@ -69,18 +72,19 @@ begin(struct rpc_call *call, struct ctl_peer *peer, int fd)
 	return relay;
 }
 
-static void
+static struct relay *
 ask_helper(struct rpc_call *call, const json_t *args, int fd, void *arg,
     const char *op)
 {
 	struct relay *relay = begin(call, arg, fd);
 
 	if (relay == NULL)
-		return;
+		return NULL;
 	relay->request = rpc_ask(ctl_node(arg)->helper, op,
 	    json_deep_copy(args), -1, IMAGE_MS, on_answer, relay);
 	rpc_request_on_progress(relay->request, on_progress);
 	rpc_call_on_cancel(call, on_cancel, relay);
+	return relay;
 }
 
 void
@@ -92,7 +96,10 @@ ctl_image_diff(struct rpc_call *call, const json_t *args, int fd, void *arg)
 void
 ctl_image_export(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
-	ask_helper(call, args, fd, arg, "image.export");
+	struct relay *relay = ask_helper(call, args, fd, arg, "image.export");
+
+	if (relay != NULL)
+		relay->exported_to = ctl_node(arg);
 }
 
 void

@@ -11,9 +11,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "hkd/garbage.h"
+#include "image/image.h"
 #include "json/json.h"
 
 #define GARBAGE_MS (35 * 60 * 1000)
+/* When an archive that was made now is garbage. */
+#define EXPORTS_MS ((int64_t)(IMAGE_EXPORT_KEEP_S + 10) * 1000)
 
 struct garbage {
 	struct list link;
@@ -150,6 +153,13 @@ garbage_soon(struct node *node)
 {
 	if (!timer_active(&node->garbage))
 		timer_start(&node->garbage, GARBAGE_SOON_MS);
+}
+
+void
+garbage_exported(struct node *node)
+{
+	if (!timer_active(&node->exports))
+		timer_start(&node->exports, EXPORTS_MS);
 }
 
 void

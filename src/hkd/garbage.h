@@ -24,6 +24,8 @@ struct garbage *garbage_start(struct node *node, bool dry_run,
 /* It goes on, and tells nobody. */
 void garbage_forget(struct garbage *c);
 void garbage_soon(struct node *node);
+/* An archive was made that whoever asked for it may never fetch. */
+void garbage_exported(struct node *node);
 void garbage_on_timer(void *node);
 void garbage_done(struct node *node);
 

@@ -92,10 +92,10 @@ on_tidied(const json_t *result, int fd, const struct err *err, void *arg)
 	job_fail(job, &job->err);
 }
 
-/* What a killed import has unpacked may be many gigabytes: now, not before
- * the next import. */
+/* What a killed import has unpacked, or an export packed, may be many
+ * gigabytes: now, not before the next one. */
 static void
-on_imported(const json_t *result, int fd, const struct err *err, void *arg)
+on_made(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct job *job = arg;
 
@@ -125,13 +125,13 @@ run_long(struct job *job, const char *op, op_done_cb done)
 static void
 run_import(struct job *job)
 {
-	run_long(job, "image.import", on_imported);
+	run_long(job, "image.import", on_made);
 }
 
 static void
 run_commit(struct job *job)
 {
-	run_long(job, "image.commit", on_imported);
+	run_long(job, "image.commit", on_made);
 }
 
 static void
@@ -143,7 +143,7 @@ run_diff(struct job *job)
 static void
 run_export(struct job *job)
 {
-	run_long(job, "image.export", on_answer);
+	run_long(job, "image.export", on_made);
 }
 
 static void

@@ -549,6 +549,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->collects);
 	list_init(&node->garbages);
 	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
+	timer_init(&node->exports, node->loop, garbage_on_timer, node);
 	list_init(&node->home_jobs);
 	list_init(&node->outbox);
 	map_init(&node->vms);
@@ -574,6 +575,7 @@ node_done(struct node *node)
 	repair_done(node);
 	garbage_done(node);
 	timer_done(&node->garbage);
+	timer_done(&node->exports);
 	homes_done(node);
 	hooks_done(node);
 	store_done(node);

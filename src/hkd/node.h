@@ -99,6 +99,7 @@ struct node {
 	struct list collects;  /* removals of old changes under way */
 	struct list garbages;  /* garbage.h */
 	struct timer garbage;
+	struct timer exports;  /* garbage of archives that nobody fetched */
 	struct repair *repair; /* that is under way */
 	struct list hooks;     /* of the host, that nobody waits for */
 	struct list outbox;    /* events not yet written */

@@ -117,6 +117,30 @@ pass_entry(struct image_tree *tree, struct archive *in,
 	return add_entry(tree, in, entry, err);
 }
 
+/* What is passed over (a device's content, whiteouts, what another pass is
+ * for) is unpacked all the same, and a small archive can have it without end.
+ * Names and attributes come on top of the contents. */
+#define HEADER_BYTES 4096
+
+int
+image_archive_check(struct image_tree *tree, struct archive *in,
+    struct archive_entry *entry, struct err *err)
+{
+	la_int64_t size = archive_entry_size(entry);
+	la_int64_t read = archive_filter_bytes(in, 0);
+
+	/* Each layer is read twice. */
+	if (++tree->headers > 2 * (uint64_t)IMAGE_ENTRIES_MAX)
+		return err_set(err, ERR_TOO_LARGE, "it has more than %d files",
+		    IMAGE_ENTRIES_MAX);
+	if (size < 0 || (uint64_t)size > tree->bytes_max || read < 0 ||
+	    (uint64_t)read > tree->bytes_max + tree->headers * HEADER_BYTES)
+		return err_set(err, ERR_TOO_LARGE,
+		    "it would be larger than an archive of its size can "
+		    "honestly be: it is damaged, or made to fill the disk");
+	return 0;
+}
+
 int
 image_archive_add(struct image_tree *tree, struct archive *in,
     enum image_pass pass, const char *name, off_t from, off_t total,
@@ -128,7 +152,8 @@ image_archive_add(struct image_tree *tree, struct archive *in,
 
 	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK ||
 	       r == ARCHIVE_WARN) {
-		if ((s = pass_entry(tree, in, entry, pass, err)) < 0)
+		if ((s = image_archive_check(tree, in, entry, err)) < 0 ||
+		    (s = pass_entry(tree, in, entry, pass, err)) < 0)
 			return s;
 		done = (double)from + (double)archive_filter_bytes(in, -1);
 		if (total > 0 && pass != IMAGE_PASS_WHITEOUTS)
@@ -159,13 +184,14 @@ int
 image_add_archive(struct image_tree *tree, const char *source, struct err *err)
 {
 	_cleanup_(closep)
-	int fd = open(source, O_RDONLY | O_CLOEXEC);
+	int fd = -1;
 	_cleanup_(read_freep)
 	struct archive *in = NULL;
 	struct stat st;
+	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(err, ERR_NOT_FOUND, errno, "open %s", source);
+	if ((r = image_open_file(source, 0, &fd, &st, err)) < 0)
+		return r;
 	tree->bytes_max = image_budget((uint64_t)st.st_size);
 	if ((in = image_archive_open(fd, source, err)) == NULL)
 		return -(int)err->code;

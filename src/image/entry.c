@@ -8,14 +8,12 @@
 #include "image/image_priv.h"
 
 static int
-refuse(struct err *err, enum err_code code, const struct image_entry *entry,
-    const char *why)
+refuse(struct err *err, enum err_code code, const char *path, const char *why)
 {
 	char shown[256];
 
 	return err_set(err, code, "it has an entry '%s', %s",
-	    str_escape(shown, sizeof(shown), entry->path, strlen(entry->path)),
-	    why);
+	    str_escape(shown, sizeof(shown), path, strlen(path)), why);
 }
 
 static const char *
@@ -59,19 +57,36 @@ has_capabilities(GVariant *xattrs)
 	return found;
 }
 
+bool
+image_entry_is_privileged(const struct image_entry *entry)
+{
+	return S_ISREG(entry->mode) &&
+	       ((entry->mode & (S_ISUID | S_ISGID)) != 0 ||
+		   has_capabilities(entry->xattrs));
+}
+
+int
+image_check_privileged_name(const char *path, struct err *err)
+{
+	if (is_place_of_programs(path))
+		return 0;
+	return refuse(err, ERR_IMAGE, path,
+	    "a program with more rights than who starts it (set-user-id, "
+	    "set-group-id or capabilities), which is allowed below /usr, "
+	    "/bin, /sbin, /lib and /opt only");
+}
+
 static int
 check_privileges(const struct image_entry *entry, struct err *err)
 {
-	if ((entry->mode & (S_ISUID | S_ISGID)) == 0 &&
-	    !has_capabilities(entry->xattrs))
+	int r;
+
+	if (!image_entry_is_privileged(entry))
 		return 0;
-	if (!is_place_of_programs(entry->path))
-		return refuse(err, ERR_IMAGE, entry,
-		    "a program with more rights than who starts it "
-		    "(set-user-id, set-group-id or capabilities), which is "
-		    "allowed below /usr, /bin, /sbin, /lib and /opt only");
+	if ((r = image_check_privileged_name(entry->path, err)) < 0)
+		return r;
 	if ((entry->mode & S_IWOTH) != 0)
-		return refuse(err, ERR_IMAGE, entry,
+		return refuse(err, ERR_IMAGE, entry->path,
 		    "a program with more rights than who starts it, which "
 		    "everybody may change");
 	return 0;
@@ -107,13 +122,13 @@ image_entry_check(
 	/* A size that was never written counts, too: it costs time. */
 	if (!S_ISDIR(entry->mode) && !is_link &&
 	    entry->size > tree->bytes_max - tree->bytes)
-		return refuse(err, ERR_TOO_LARGE, entry,
+		return refuse(err, ERR_TOO_LARGE, entry->path,
 		    "with which it would be larger than an image of its size "
 		    "can be: it is damaged, or made to fill the disk");
 	if (is_link && !g_utf8_validate(entry->target, -1, NULL))
-		return refuse(err, ERR_IMAGE, entry,
+		return refuse(err, ERR_IMAGE, entry->path,
 		    "a link to a name that is not UTF-8");
 	if (S_ISREG(entry->mode) && is_kernel(entry->path))
 		tree->has_kernel = true;
-	return S_ISREG(entry->mode) ? check_privileges(entry, err) : 0;
+	return check_privileges(entry, err);
 }

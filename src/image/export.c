@@ -2,16 +2,21 @@
 /*
  * A commit as a tar, in the order of its names and without times, so that
  * equal images give equal archives. Written beside its place and renamed when
- * it is whole and on disk.
+ * it is whole and on disk. Whoever asked for it takes it away; one that nobody
+ * has taken after a while, or that was never finished, is garbage.
  */
 #include <archive.h>
 #include <archive_entry.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -20,6 +25,7 @@
 #include "image/image_priv.h"
 
 #define BLOCK (256 * 1024)
+#define PART  ".part"
 
 struct export
 {
@@ -247,7 +253,8 @@ write_archive(
 	GError *error = NULL;
 	int r;
 
-	if (fd < 0)
+	/* Locked: under way, and no garbage. */
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "make %s", path);
 	if (!ostree_repo_load_commit(
 		x->repo, checksum, &commit, NULL, &error) ||
@@ -267,6 +274,50 @@ write_archive(
 	return 0;
 }
 
+/* A part that nobody is writing, or an archive that nobody has fetched. */
+static bool
+is_garbage(int dir, const char *name, const struct stat *st)
+{
+	_cleanup_(closep)
+	int fd = -1;
+
+	if (!str_ends(name, PART))
+		return time(NULL) - st->st_mtime > IMAGE_EXPORT_KEEP_S;
+	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+int
+image_exports_collect(const char *data_dir, bool dry_run,
+    struct image_garbage *ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/images/exports", data_dir);
+	DIR *d = opendir(path);
+	struct dirent *e;
+	struct stat st;
+	int r = 0;
+
+	if (d == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "read %s", path);
+	while (r == 0 && (e = readdir(d)) != NULL) {
+		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) <
+			0 ||
+		    !S_ISREG(st.st_mode) ||
+		    !is_garbage(dirfd(d), e->d_name, &st))
+			continue;
+		ret->bytes += (uint64_t)st.st_size;
+		if (!dry_run && unlinkat(dirfd(d), e->d_name, 0) < 0 &&
+		    errno != ENOENT)
+			r = err_errno(err, ERR_SYSTEM, errno, "remove %s/%s",
+			    path, e->d_name);
+	}
+	closedir(d);
+	return r;
+}
+
 int
 image_export(const char *data_dir, const char *checksum, const char *name,
     void (*progress)(int percent, const char *text, void *arg), struct err *err)
@@ -276,7 +327,7 @@ image_export(const char *data_dir, const char *checksum, const char *name,
 	_cleanup_(freep)
 	char *dir = xasprintf("%s/images/exports", data_dir);
 	_cleanup_(freep)
-	char *part = xasprintf("%s/.%s.part", dir, name);
+	char *part = xasprintf("%s/.%s" PART, dir, name);
 	_cleanup_(freep)
 	char *path = xasprintf("%s/%s", dir, name);
 	_cleanup_(write_freep)
@@ -293,7 +344,9 @@ image_export(const char *data_dir, const char *checksum, const char *name,
 	    (r = image_has_commit(repo, checksum, err)) < 0 ||
 	    (r = fs_mkdirs(dir, 0700, err)) < 0)
 		return r;
-	unlink(part);
+	if ((r = image_exports_collect(data_dir, false,
+		 &(struct image_garbage){ .bytes = 0 }, err)) < 0)
+		return r;
 	x.repo = repo;
 	r = write_archive(&x, checksum, part, err);
 	if (r == 0 && rename(part, path) < 0)

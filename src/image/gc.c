@@ -272,7 +272,8 @@ image_collect(const char *data_dir, const struct image_gc *gc,
 	    (r = image_repo_lock(data_dir, true, &lock, err)) < 0 ||
 	    (r = sort_refs(repo, gc, keep, &found, err)) < 0 ||
 	    (r = remove_trees(data_dir, gc, keep, &found, err)) < 0 ||
-	    (r = remove_objects(repo, gc, keep, &found, err)) < 0)
+	    (r = remove_objects(repo, gc, keep, &found, err)) < 0 ||
+	    (r = image_exports_collect(data_dir, gc->dry_run, &found, err)) < 0)
 		return r;
 	*ret = found;
 	return 0;

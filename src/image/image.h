@@ -76,7 +76,9 @@ int image_verify(const char *data_dir, const char *checksum, struct err *err);
 #define IMAGE_DIFF_MAX 100000
 int image_diff(const char *data_dir, const char *from, const char *to,
     json_t **ret, struct err *err);
-/* Writes images/exports/<name>, a tar; compressed as the name says. */
+/* Writes images/exports/<name>, a tar; compressed as the name says. Who asked
+ * for it takes it away within IMAGE_EXPORT_KEEP_S. */
+#define IMAGE_EXPORT_KEEP_S 3600
 int image_export(const char *data_dir, const char *checksum, const char *name,
     void (*progress)(int percent, const char *text, void *arg),
     struct err *err);
@@ -94,11 +96,12 @@ struct image_gc {
 struct image_garbage {
 	uint64_t images, trees, objects, bytes;
 };
+/* With archives that nobody has fetched (only in bytes). */
 int image_collect(const char *data_dir, const struct image_gc *gc,
     struct image_garbage *ret, struct err *err);
 
-/* Removes what killed imports and checkouts left; does nothing while one is
- * running. */
+/* Removes what killed imports, checkouts and exports left; does nothing while
+ * one is running. */
 int image_tidy(const char *data_dir, struct err *err);
 
 #endif

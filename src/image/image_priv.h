@@ -55,7 +55,10 @@ struct image_tree {
 	OstreeMutableTree *root;
 	char *dir_metadata; /* of directories that nobody described */
 	const struct image_import *import;
+	/* Checksums of the files with more rights than who starts them. */
+	GHashTable *privileged;
 	uint64_t entries; /* seen so far */
+	uint64_t headers; /* of archives: layers are read twice */
 	uint64_t bytes;   /* of files' contents */
 	uint64_t bytes_max;
 	uint64_t skipped; /* device nodes and such */
@@ -101,6 +104,10 @@ int image_tree_remove(
  * can honestly hold. */
 int image_entry_check(
     struct image_tree *tree, const struct image_entry *entry, struct err *err);
+/* Does it give more rights than those of who starts it? Such a file may have
+ * names in places of programs only, each of its names. */
+bool image_entry_is_privileged(const struct image_entry *entry);
+int image_check_privileged_name(const char *path, struct err *err);
 /* How many bytes may come out of a source of that size on disk. */
 uint64_t image_budget(uint64_t source_bytes);
 /* Another name of a file that the tree has. */
@@ -122,11 +129,20 @@ GVariant *image_xattrs_end(struct image_xattrs *xattrs); /* NULL: none */
 int image_work_make(const char *data_dir, char **ret_path, struct err *err);
 int image_work_clear(const char *data_dir, struct err *err);
 
+/* Opens a file that somebody else made, to be read: never waits for a pipe,
+ * touches no device. flags: O_NOFOLLOW or 0. */
+int image_open_file(const char *path, int flags, int *ret_fd,
+    struct stat *ret_st, struct err *err);
+
 /* The entries of a tar, one by one; in is read to its end. whiteouts: only
  * those of an OCI layer are applied, else these are passed over. */
 enum image_pass { IMAGE_PASS_ALL, IMAGE_PASS_WHITEOUTS, IMAGE_PASS_FILES };
 struct archive;
+struct archive_entry;
 struct archive *image_archive_open(int fd, const char *name, struct err *err);
+/* To be asked for each entry: what is passed over costs time, too. */
+int image_archive_check(struct image_tree *tree, struct archive *in,
+    struct archive_entry *entry, struct err *err);
 int image_archive_add(struct image_tree *tree, struct archive *in,
     enum image_pass pass, const char *name, off_t from, off_t total,
     struct err *err);
@@ -134,6 +150,11 @@ int image_archive_add(struct image_tree *tree, struct archive *in,
  * is none, or an error. apply false: only says. */
 int image_whiteout(
     struct image_tree *tree, const char *name, bool apply, struct err *err);
+
+/* Removes archives that were never finished, or that nobody has fetched;
+ * counts their bytes. */
+int image_exports_collect(const char *data_dir, bool dry_run,
+    struct image_garbage *ret, struct err *err);
 
 /* Of a desktop: is that directory's content gone with its run? Does that
  * file list accounts? image_strip_account() takes one out of the text. */

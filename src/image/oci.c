@@ -57,14 +57,14 @@ open_blob(
 	_cleanup_(checksum_freep)
 	GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
 	_cleanup_(closep)
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = -1;
 	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (image_open_file(path, O_NOFOLLOW, &fd, &st, NULL) < 0)
 		return err_set(err, ERR_IMAGE,
 		    "it lacks the blob %.12s, which it names", blob->digest);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != blob->size)
+	if ((uint64_t)st.st_size != blob->size)
 		return err_set(err, ERR_IMAGE,
 		    "its blob %.12s has not the size that it says",
 		    blob->digest);
@@ -86,8 +86,6 @@ static int
 read_document(const char *dir, const struct oci_blob *blob, char **ret,
     size_t *ret_len, struct err *err)
 {
-	_cleanup_(freep)
-	char *path = blob_path(dir, blob->digest);
 	_cleanup_(closep)
 	int fd = -1;
 	int r;
@@ -97,7 +95,8 @@ read_document(const char *dir, const struct oci_blob *blob, char **ret,
 	if (blob->size > OCI_DOCUMENT_MAX)
 		return err_set(err, ERR_TOO_LARGE,
 		    "its manifest is larger than %zu bytes", OCI_DOCUMENT_MAX);
-	return fs_read_file(path, OCI_DOCUMENT_MAX, ret, ret_len, err);
+	return fs_read_fd(
+	    fd, blob->digest, OCI_DOCUMENT_MAX, ret, ret_len, err);
 }
 
 /* A document of the layout itself, which nothing gives a digest for. */
@@ -107,8 +106,13 @@ read_top(const char *dir, const char *name, char **ret, size_t *ret_len,
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/%s", dir, name);
-	int r = fs_read_file(path, OCI_DOCUMENT_MAX, ret, ret_len, err);
+	_cleanup_(closep)
+	int fd = -1;
+	struct stat st;
+	int r;
 
+	if ((r = image_open_file(path, O_NOFOLLOW, &fd, &st, NULL)) == 0)
+		r = fs_read_fd(fd, name, OCI_DOCUMENT_MAX, ret, ret_len, NULL);
 	return r < 0 ? err_set(err, ERR_IMAGE,
 			   "it has no readable %s, so it is no OCI image", name)
 		     : 0;
@@ -323,6 +327,8 @@ unpack(struct image_tree *tree, struct archive *in, const char *work,
 		/* A root file system: the first names say it. */
 		if (!known)
 			return 0;
+		if ((s = image_archive_check(tree, in, entry, err)) < 0)
+			return s;
 		if (path == NULL)
 			continue;
 		found = true;
@@ -348,14 +354,14 @@ image_try_oci_archive(
 	_cleanup_(freep)
 	char *blobs = NULL;
 	_cleanup_(closep)
-	int fd = open(source, O_RDONLY | O_CLOEXEC);
+	int fd = -1;
 	_cleanup_(read_freep)
 	struct archive *in = NULL;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_errno(err, ERR_NOT_FOUND, errno, "open %s", source);
+	if ((r = image_open_file(source, 0, &fd, &st, err)) < 0)
+		return r;
 	tree->bytes_max = image_budget((uint64_t)st.st_size);
 	if ((r = image_work_make(tree->import->data_dir, &work, err)) < 0)
 		return r;
@@ -366,7 +372,7 @@ image_try_oci_archive(
 	if ((in = image_archive_open(fd, source, NULL)) == NULL)
 		return 0;
 	r = unpack(tree, in, work, st.st_size, err);
-	tree->bytes = 0;
+	tree->bytes = tree->headers = 0;
 	if (r <= 0)
 		return r;
 	r = image_add_oci_layout(tree, work, err);

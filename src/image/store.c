@@ -46,6 +46,21 @@ image_unref(void *pp)
 }
 
 int
+image_open_file(const char *path, int flags, int *ret_fd, struct stat *ret_st,
+    struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | flags);
+
+	if (fd < 0 || fstat(fd, ret_st) < 0)
+		return err_errno(err, ERR_NOT_FOUND, errno, "open %s", path);
+	if (!S_ISREG(ret_st->st_mode))
+		return err_set(err, ERR_IMAGE, "%s is no file", path);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int
 image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err)
 {
 	_cleanup_(freep)
@@ -216,7 +231,10 @@ image_tidy(const char *data_dir, struct err *err)
 		image_tmp_done(&tmp);
 	else if (r != -(int)ERR_CONFLICT)
 		return r;
-	return drop_staging(data_dir, err);
+	if ((r = drop_staging(data_dir, err)) < 0)
+		return r;
+	return image_exports_collect(
+	    data_dir, false, &(struct image_garbage){ .bytes = 0 }, err);
 }
 
 void

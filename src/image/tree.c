@@ -107,6 +107,8 @@ image_tree_init(struct image_tree *tree, OstreeRepo *repo,
 	if ((r = write_dir_metadata(
 		 repo, 0, 0, 0755, NULL, &tree->dir_metadata, err)) < 0)
 		return r;
+	tree->privileged =
+	    g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	tree->root = ostree_mutable_tree_new();
 	ostree_mutable_tree_set_metadata_checksum(
 	    tree->root, tree->dir_metadata);
@@ -117,6 +119,7 @@ void
 image_tree_done(struct image_tree *tree)
 {
 	g_clear_object(&tree->root);
+	g_clear_pointer(&tree->privileged, g_hash_table_unref);
 	g_free(tree->dir_metadata);
 }
 
@@ -311,6 +314,9 @@ add_file(struct image_tree *tree, const struct image_entry *entry,
 		    err, -(int)why.code, "read '%.200s'", entry->path);
 	}
 	tree->bytes += entry->size;
+	/* The checksum is of owner, mode and attributes, too. */
+	if (image_entry_is_privileged(entry))
+		g_hash_table_add(tree->privileged, g_strdup(checksum));
 	return place_file(tree, entry->path, names, checksum, err);
 }
 
@@ -411,6 +417,9 @@ image_tree_link(struct image_tree *tree, const char *path, const char *target,
 		return too_many(err);
 	if ((r = split_path(path, &names, err)) < 0 ||
 	    (r = find_file(tree, target, &checksum, err)) < 0)
+		return r;
+	if (g_hash_table_contains(tree->privileged, checksum) &&
+	    (r = image_check_privileged_name(path, err)) < 0)
 		return r;
 	return place_file(tree, path, names, checksum, err);
 }

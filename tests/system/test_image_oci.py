@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 
@@ -223,9 +224,10 @@ def test_hostile_documents(node, tmp_path):
     ([("etc/.wh.", "")], "whiteout of nothing"),
     ([("etc/x", ("=", "../../etc/shadow"))], "outside"),
     ([("home/x/su", "x", 0o4755)], "more rights"),
+    ([("home/x/su", ("=", "usr/bin/su"))], "more rights"),
     ([("usr/bin/x", "x", 0o2757)], "may change"),
 ], ids=["dotdot", "link", "whiteout-up", "whiteout-nothing", "hardlink",
-        "setuid-place", "setuid-writable"])
+        "setuid-place", "setuid-link", "setuid-writable"])
 def test_hostile_layers(node, tmp_path, members, word):
     made = Layout(tmp_path / "oci", LOWER, layer(*members))
     refused(node, made.dir, word)
@@ -259,6 +261,97 @@ def test_bombs(node, tmp_path):
     made.write()
     refused(node, made.dir, "larger than", "too-large")
     assert shutil.disk_usage(node.data).free > free - (512 << 20)
+
+
+def special(path, kind):
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    else:
+        os.mknod(path, 0o600 | {"pipe": stat.S_IFIFO,
+                                "socket": stat.S_IFSOCK,
+                                "device": stat.S_IFCHR}[kind],
+                 os.makedev(1, 5))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "link"])
+def test_what_is_no_file_is_not_read(node, tmp_path, kind):
+    """Nothing waits for a pipe's writer, or reads a device to its end."""
+    made = Layout(tmp_path / "oci", LOWER)
+    for name in ("index.json", "oci-layout"):
+        path = made.dir / name
+        path.rename(tmp_path / "kept")
+        special(path, kind)
+        refused(node, made.dir, "no readable " + name)
+        path.unlink()
+        (tmp_path / "kept").rename(path)
+    for blob in (made.layers[0], made.config, made.manifest):
+        path = made.path(blob)
+        path.rename(tmp_path / "kept")
+        special(path, kind)
+        refused(node, made.dir, "lacks the blob")
+        path.unlink()
+        (tmp_path / "kept").rename(path)
+    do_import(node, made.dir)
+
+
+def holes(path, size, count):
+    """A tar.zst of whiteouts that have so many zeros each: nothing of them is
+    kept, but they cost time."""
+    info = tarfile.TarInfo("usr/.wh.x")
+    info.size = size
+    with path.open("wb") as out, subprocess.Popen(
+            ["zstd", "-1", "-c"], stdin=subprocess.PIPE, stdout=out) as z:
+        for _ in range(count):
+            z.stdin.write(info.tobuf())
+            for _ in range(size >> 20):
+                z.stdin.write(bytes(1 << 20))
+        z.stdin.close()
+        assert z.wait() == 0
+    return path
+
+
+def whiteouts(made, packed):
+    """The layout with one layer, of which the first pass reads whiteouts."""
+    made.layers = [made.blob(packed, OCI + "layer.v1.tar+zstd")]
+    made.write()
+    return made.dir
+
+
+def test_what_is_passed_over_is_limited_too(node, tmp_path):
+    made = Layout(tmp_path / "oci", layer(("x", "1")))
+    info = tarfile.TarInfo("usr/.wh.zeros")
+    info.size = 1 << 33
+    claims = zstd(info.tobuf(tarfile.GNU_FORMAT))
+    refused(node, whiteouts(made, claims), "larger than", "too-large")
+    # Whiteouts of nothing are no harm.
+    do_import(node, whiteouts(made, zstd(layer(
+        ("x", "1"), ("y", "1"), *[(f"a{i}/.wh.x", "") for i in range(99)]))))
+
+
+@pytest.mark.long
+def test_bombs_of_what_is_passed_over(node, tmp_path):
+    made = Layout(tmp_path / "oci", layer(("x", "1")))
+    path = holes(tmp_path / "h.tar.zst", 400 << 20, 4)
+    refused(node, whiteouts(made, path.read_bytes()), "larger than",
+            "too-large")
+
+
+@pytest.mark.long
+def test_ten_million_entries(node, tmp_path):
+    """More than an image may have, in some megabytes."""
+    path = tmp_path / "many.tar.zst"
+    with path.open("wb") as out, subprocess.Popen(
+            ["zstd", "-1", "-c"], stdin=subprocess.PIPE, stdout=out) as z:
+        for k in range(1000):
+            z.stdin.write(b"".join(
+                tarfile.TarInfo(f"d{k}/f{i}").tobuf(tarfile.USTAR_FORMAT)
+                for i in range(10000)))
+        z.stdin.write(bytes(1024))
+        z.stdin.close()
+        assert z.wait() == 0
+    refused(node, path, "more than 5000000 files", "too-large")
+    made = Layout(tmp_path / "oci", layer(("x", "1")))
+    refused(node, whiteouts(made, path.read_bytes()), "more than 5000000 files", "too-large")
 
 
 def test_names_that_are_not_utf8(node, tmp_path):

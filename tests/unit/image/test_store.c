@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "test_dir.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,7 +108,13 @@ add_all(struct image_tree *tree)
 	assert_ok(add(tree, "/usr//bin/./a", FILE_644 | 04000, 1000, 1000));
 	assert_ok(add(tree, "etc/..b", FILE_644, 0, 0));
 	assert_ok(add(tree, "link", LINK_777, 0, 0));
-	assert_ok(image_tree_link(tree, "b", "./usr/bin/a", &err));
+	assert_ok(image_tree_link(tree, "b", "etc/..b", &err));
+	/* Each name of a program with more rights is in a place of them. */
+	assert_ok(image_tree_link(tree, "opt/a", "./usr/bin/a", &err));
+	assert_err(image_tree_link(tree, "home/a", "usr/bin/a", &err), IMAGE,
+	    "'home/a', a program with more rights");
+	assert_err(
+	    image_tree_link(tree, "a", "opt/a", &err), IMAGE, "more rights");
 	assert_int_equal(tree->bytes, 1000);
 
 	assert_err(add(tree, "..", FILE_644, 0, 0), IMAGE, "leads outside");
@@ -166,6 +174,43 @@ trees_take_only_safe_names(void **state)
 }
 
 static void
+exports_that_nobody_fetched_are_garbage(void **state)
+{
+	static const char *const names[] = { "/new.tar", "/old.tar",
+		"/.left.tar.part", "/.busy.tar.part" };
+	_cleanup_(freep)
+	char *exports = xasprintf("%s/images/exports", dir);
+	const struct timespec long_ago[2] = { { .tv_sec = 1 },
+		{ .tv_sec = 1 } };
+	struct image_garbage found = { .bytes = 0 };
+	char *paths[ARRAY_SIZE(names)];
+	int busy;
+	size_t i;
+
+	assert_ok(image_exports_collect(dir, false, &found, &err));
+	assert_ok(fs_mkdirs(exports, 0700, &err));
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		paths[i] = xasprintf("%s%s", exports, names[i]);
+		assert_ok(fs_write_file(paths[i], "1234", 4, 0600, &err));
+	}
+	assert_ok(utimensat(AT_FDCWD, paths[1], long_ago, 0));
+	busy = open(paths[3], O_RDONLY | O_CLOEXEC);
+	assert_ok(flock(busy, LOCK_EX));
+	assert_ok(image_exports_collect(dir, true, &found, &err));
+	assert_int_equal(found.bytes, 8);
+	assert_true(fs_exists(paths[1]) && fs_exists(paths[2]));
+	assert_ok(image_exports_collect(dir, false, &found, &err));
+	assert_true(fs_exists(paths[0]) && fs_exists(paths[3]));
+	assert_false(fs_exists(paths[1]) || fs_exists(paths[2]));
+	/* Its writer was killed. */
+	close(busy);
+	assert_ok(image_tidy(dir, &err));
+	assert_false(fs_exists(paths[3]));
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		free(paths[i]);
+}
+
+static void
 honest_archives_fit_the_budget(void **state)
 {
 	assert_true(image_budget(0) == IMAGE_RATIO_MIN);
@@ -199,6 +244,7 @@ main(void)
 		cmocka_unit_test(progress_never_falls),
 		cmocka_unit_test(temporary_files_of_the_dead_are_removed),
 		cmocka_unit_test(trees_take_only_safe_names),
+		cmocka_unit_test(exports_that_nobody_fetched_are_garbage),
 		cmocka_unit_test(honest_archives_fit_the_budget),
 		cmocka_unit_test(xattrs_are_sorted_and_chosen),
 	};
