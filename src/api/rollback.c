@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Putting the old version of a tag back, at once: a roll-out under way is
- * taken back, else the tag moves to what it named before. One transaction, in
- * which one row decides over every start that comes after it.
+ * taken back, else the tag moves to what it named before (image_tag_back() in
+ * sql/: each time to an older version, never to one that was taken back). One
+ * transaction, in which one row decides over every start that comes after it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -54,16 +55,21 @@ static const struct db_stmt rollout_stmt = { "rollback_rollout",
 	"SELECT old_image_id FROM u",
 	3 };
 static const struct db_stmt look_stmt = { "rollback_look",
-	"SELECT g.fixed, o.name AS osf, p.id AS image_id, p.version, p.state, "
-	"p.blocked FROM image_tags g JOIN osfs o ON o.id = g.osf_id "
-	"LEFT JOIN images p ON p.id = g.previous_id "
+	"SELECT g.fixed, o.name AS osf, i.version, p.image_id AS previous, "
+	"(SELECT string_agg('version ' || x.version || ' is ' || CASE WHEN "
+	"x.blocked THEN 'blocked' ELSE x.state END, ', ' ORDER BY h.id DESC) "
+	"FROM image_tag_past h JOIN images x ON x.id = h.image_id "
+	"WHERE h.osf_id = g.osf_id AND h.tag = g.tag) AS past "
+	"FROM image_tags g JOIN osfs o ON o.id = g.osf_id "
+	"JOIN images i ON i.id = g.image_id LEFT JOIN image_tag_previous p "
+	"ON p.osf_id = g.osf_id AND p.tag = g.tag "
 	"WHERE g.osf_id = $1 AND g.tag = $2 FOR UPDATE OF g",
 	2 };
 static const struct db_stmt tag_stmt = { "rollback_tag",
 	"WITH o AS (SELECT image_id FROM image_tags WHERE osf_id = $1::int "
 	"AND tag = $2::text), "
-	"g AS (UPDATE image_tags SET image_id = previous_id, moved_at = now() "
-	"WHERE osf_id = $1::int AND tag = $2::text RETURNING *), "
+	"g AS MATERIALIZED (SELECT $1::int AS osf_id, $2::text AS tag, "
+	"image_tag_back($1::int, $2::text) AS image_id), "
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.rolled-back', o.image_id, 'tag ' || g.tag || ' is put "
 	"back to version ' || p.version || ' by ' || $3::text "
@@ -73,7 +79,7 @@ static const struct db_stmt tag_stmt = { "rollback_tag",
 	"p.version || ' at its next start: tag ' || g.tag || ' is put back by "
 	"' || $3::text FROM g JOIN images p ON p.id = g.image_id "
 	"JOIN vms v ON v.osf_id = g.osf_id AND v.tag = g.tag) "
-	"SELECT image_id FROM g",
+	"SELECT image_id FROM g WHERE image_id IS NOT NULL",
 	3 };
 
 static void
@@ -111,7 +117,8 @@ on_moved(struct request *req, const struct db_result *res)
 {
 	if (db_rows(res) == 0)
 		respond_fail(req, ERR_CONFLICT,
-		    "somebody removed the tag meanwhile; look again");
+		    "somebody removed the tag or the version meanwhile; look "
+		    "again");
 	else
 		commit(req, db_i64(res, 0, "image_id"));
 }
@@ -120,7 +127,7 @@ static int
 check_previous(
     const struct rollback *b, const struct db_result *res, struct err *err)
 {
-	const char *state;
+	const char *past;
 
 	if (db_rows(res) == 0)
 		return err_set(
@@ -128,20 +135,20 @@ check_previous(
 	if (db_bool(res, 0, "fixed"))
 		return err_set(
 		    err, ERR_CONFLICT, "the tag '%s' is fixed", b->tag);
-	state = db_str(res, 0, "state");
-	if (state == NULL)
+	if (db_str(res, 0, "previous") != NULL)
+		return 0;
+	past = db_str(res, 0, "past");
+	if (past == NULL)
 		return err_set(err, ERR_CONFLICT,
-		    "the tag '%s' of OSF '%s' has no version before this one, "
-		    "or it was deleted; 'qvd image tag' moves it to another",
-		    b->tag, db_str(res, 0, "osf"));
-	if (db_bool(res, 0, "blocked") ||
-	    (!str_eq(state, "published") && !str_eq(state, "retired")))
-		return err_set(err, ERR_CONFLICT,
-		    "version %s, which the tag '%s' named before, is %s; 'qvd "
-		    "image tag' moves it to another",
-		    db_str(res, 0, "version"), b->tag,
-		    db_bool(res, 0, "blocked") ? "blocked" : state);
-	return 0;
+		    "nothing good is left to go back to: the tag '%s' of OSF "
+		    "'%s' named no version before %s that is still there and "
+		    "was not taken back; 'qvd image tag' moves it to another",
+		    b->tag, db_str(res, 0, "osf"), db_str(res, 0, "version"));
+	return err_set(err, ERR_CONFLICT,
+	    "nothing good is left to go back to: of what the tag '%s' of OSF "
+	    "'%s' named before %s, %.200s; 'qvd image unblock' or 'publish' "
+	    "brings one back, 'qvd image tag' moves the tag to another",
+	    b->tag, db_str(res, 0, "osf"), db_str(res, 0, "version"), past);
 }
 
 static void
@@ -190,6 +197,11 @@ image_rollback(struct request *req)
 		return;
 	if (b->tag == NULL)
 		b->tag = TAG_DEFAULT;
+	if (str_eq(b->tag, "head")) {
+		respond_fail(req, ERR_CONFLICT,
+		    "the tag 'head' moves by itself to the newest image");
+		return;
+	}
 	req->data = b;
 	change_begin(req, on_begun);
 }

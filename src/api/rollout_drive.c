@@ -59,13 +59,7 @@ const struct db_stmt rollout_widen_stmt = { "rollout_widen",
 	"v AS (INSERT INTO events (name, vm_id, user_id, text) "
 	"SELECT $5::text, j.id, j.user_id, 'it gets version ' || j.version || "
 	"' instead of ' || j.old || ' at its next start (roll-out ' || u.id "
-	"|| ', ' || $6::text || ')' FROM u, joined j), "
-	"x AS (UPDATE vms v SET "
-	"expire_soft_at = now() + u.soft_ms * interval '1 ms', "
-	"expire_hard_at = now() + u.hard_ms * interval '1 ms' "
-	"FROM u, joined j, vm_runtimes t WHERE v.id = j.id AND t.vm_id = j.id "
-	"AND t.image_id = u.old_image_id AND t.state <> 'stopped' "
-	"AND coalesce(u.soft_ms, u.hard_ms) IS NOT NULL) "
+	"|| ', ' || $6::text || ')' FROM u, joined j), " ROLLOUT_EXPIRES
 	"SELECT id, wave_vms FROM u",
 	6 };
 

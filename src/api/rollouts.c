@@ -367,10 +367,12 @@ static const struct db_stmt resume_stmt = { "rollout_resume",
 	"wave_event = (SELECT coalesce(max(id), 0) FROM events), "
 	"since_event = (SELECT coalesce(max(id), 0) FROM events) "
 	"WHERE id = $1::int AND state = 'halted' RETURNING *), "
+	"joined AS (SELECT m.vm_id AS id FROM rollout_members m "
+	"WHERE m.rollout_id = $1::int), "
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.rollout-resumed', new_image_id, 'roll-out ' || id || "
-	"' to tag ' || tag || ' goes on, resumed ' || $2::text FROM u) "
-	"SELECT id FROM u",
+	"' to tag ' || tag || ' goes on, resumed ' || $2::text FROM "
+	"u), " ROLLOUT_EXPIRES "SELECT id FROM u",
 	2 };
 static const struct db_stmt widen_look = { "rollout_widen_look",
 	"SELECT r.state, r.wave, r.percent, (SELECT count(*) FROM vms v "

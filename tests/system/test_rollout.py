@@ -204,6 +204,48 @@ def test_what_runs_the_old_version_is_restarted(house):
                    "'running' AND i.version = %s", other)
 
 
+def test_what_a_rollout_has_told_ends_with_it(house):
+    """Nothing is restarted for a version that was taken back."""
+    def expiring():
+        return {v for v, in house.sql(
+            "SELECT id FROM vms WHERE expire_hard_at IS NOT NULL")}
+
+    def running(version):
+        return {v for v, in house.sql(
+            "SELECT r.vm_id FROM vm_runtimes r JOIN images i ON i.id = "
+            "r.image_id WHERE r.state = 'running' AND version = %s", version)}
+
+    now = house.qvd("image", "show", "busybox:default", json=True)["version"]
+    other = "1" if now == "2" else "2"
+    restart(house, house.vms[:2])
+    old = running(now)
+    own = house.vms[0]
+    assert own in old and len(old) >= 2
+    house.qvd("vm", "expire", own, "--hard", "2h")
+    which = begin(house, other, "--canary", "100", "--watch", "1h", "--hard",
+                  "1h")
+    assert expiring() == old
+    house.qvd("rollout", "halt", which)
+    # What an administrator has ordered is none of the roll-out's.
+    assert expiring() == {own}
+    text = house.qvd("why", "vm", house.vms[1]).out
+    assert f"it does not expire any more: roll-out {which} is halted" in text
+    house.qvd("rollout", "resume", which)
+    assert expiring() == old
+    house.qvd("image", "rollback", "busybox")
+    assert expiring() == {own}
+    # Finished, and taken back then.
+    which = begin(house, other, "--canary", "100", "--watch", "1h", "--hard",
+                  "1h")
+    house.qvd("image", "tag", f"busybox/{other}", "default")
+    assert rollout(house, which)["state"] == "finished"
+    assert expiring() == old
+    house.qvd("image", "rollback", "busybox")
+    assert expiring() == {own}
+    house.qvd("vm", "expire", own, "--never")
+    assert expiring() == set()
+
+
 def test_mistakes_are_sentences(house):
     def says(*args):
         done = house.qvd("image", "rollout", *args, check=False)
