@@ -23,6 +23,7 @@ struct image_args {
 	const char *version;
 	const char *checksum;
 	enum root_store root_store; /* what it is checked out for */
+	bool machine;               /* and for virtual machines */
 	const char *parent, *base, *login;
 	const char *from, *to;
 	const char *name;
@@ -69,7 +70,7 @@ static const struct field checksum_fields[] = {
 	FIELD(struct image_args, checksum, STR, .flags = FIELD_REQUIRED,
 	    .max = 64),
 	FIELD_ENUM_OF(struct image_args, root_store, root_store_words),
-	FIELD_END
+	FIELD(struct image_args, machine, BOOL), FIELD_END
 };
 
 static void

@@ -65,6 +65,7 @@ perform(const json_t *request, struct err *err)
 	struct image_op_node node = {
 		.data_dir = json_get_str(conf, "data_dir", ""),
 		.run_dir = json_get_str(conf, "run_dir", ""),
+		.programs_dir = json_get_str(conf, "programs_dir", ""),
 		.userns = -1,
 	};
 	int r, slot = (int)json_get_int(args, "idmap_slot", 0);

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "hkd/op.h"
 #include "json/json.h"
+#include "storage/machine.h"
 #include "storage/storage.h"
 
 static void
@@ -24,9 +25,9 @@ int
 image_op_send_imported(const struct image_imported *done)
 {
 	return op_send_result(
-	    json_pack("{ss ss sI sI sb}", "checksum", done->checksum, "content",
+	    json_pack("{ss ss sI sI ss}", "checksum", done->checksum, "content",
 		done->content, "size_bytes", (json_int_t)done->bytes, "files",
-		(json_int_t)done->files, "has_kernel", (int)done->has_kernel),
+		(json_int_t)done->files, "hypervisors", done->hypervisors),
 	    -1);
 }
 
@@ -71,7 +72,10 @@ do_checkout(
 	root_store_from_str(json_get_str(args, "root_store", ""), &store);
 	if ((r = image_checkout(node->data_dir, checksum, err)) < 0 ||
 	    (r = storage_root_prepare(node->data_dir, checksum, store, err)) <
-		0)
+		0 ||
+	    (json_get_bool(args, "machine", false) &&
+		(r = storage_machine_prepare(
+		     node->data_dir, node->programs_dir, checksum, err)) < 0))
 		return r;
 	return op_send_result(json_object(), -1);
 }
@@ -180,6 +184,9 @@ do_gc(const struct image_op_node *node, const json_t *args, struct err *err)
 	gc.used = (const char *const *)used;
 	if (r == 0)
 		r = image_collect(node->data_dir, &gc, &found, err);
+	if (r == 0)
+		r = storage_machine_collect(
+		    node->data_dir, gc.dry_run, &found.bytes, err);
 	for (i = 0; i < gc.n_used; i++)
 		free(used[i]);
 	free(used);

@@ -18,6 +18,7 @@
 struct image_op_node {
 	const char *data_dir;
 	const char *run_dir;
+	const char *programs_dir;
 	int userns; /* of an operation that shows a desktop's root; else -1 */
 };
 

@@ -30,21 +30,22 @@ struct import {
 	int64_t since_ms, progress_ms;
 	json_t *result; /* of the import */
 	bool hold;      /* to be published by somebody */
+	bool kvm;       /* its OSF runs virtual machines */
 	bool ended;     /* the row is to be written */
 	bool writing;
 	struct err err;
 };
 
-#define CLAIM_COLUMNS                                             \
-	"SELECT c.id, c.source, c.author, c.message, c.version, " \
-	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "  \
-	"u.login, t.idmap_slot, b.checksum AS base "              \
-	"FROM c JOIN osfs o ON o.id = c.osf_id "                  \
-	"LEFT JOIN images p ON p.id = c.parent_id "               \
-	"LEFT JOIN vms v ON v.id = c.vm_id "                      \
-	"LEFT JOIN users u ON u.id = v.user_id "                  \
-	"LEFT JOIN tenants t ON t.id = u.tenant_id "              \
-	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "              \
+#define CLAIM_COLUMNS                                              \
+	"SELECT c.id, c.source, c.author, c.message, c.version, "  \
+	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "   \
+	"u.login, t.idmap_slot, b.checksum AS base, o.hypervisor " \
+	"FROM c JOIN osfs o ON o.id = c.osf_id "                   \
+	"LEFT JOIN images p ON p.id = c.parent_id "                \
+	"LEFT JOIN vms v ON v.id = c.vm_id "                       \
+	"LEFT JOIN users u ON u.id = v.user_id "                   \
+	"LEFT JOIN tenants t ON t.id = u.tenant_id "               \
+	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "               \
 	"LEFT JOIN images b ON b.id = r.image_id"
 
 static const struct db_stmt claim_stmt = { "image_claim",
@@ -134,10 +135,7 @@ write_end(struct import *im)
 	db_param_str(&p, bad ? im->err.msg : NULL);
 	db_param_str(&p, json_get_str(im->result, "content", NULL));
 	number_param(&p, im->result, "files");
-	db_param_str(&p, im->result == NULL ? NULL
-			 : json_get_bool(im->result, "has_kernel", false)
-			     ? "lxc kvm"
-			     : "lxc");
+	db_param_str(&p, json_get_str(im->result, "hypervisors", NULL));
 	db_exec(im->node->db, &end_stmt, &p, 0, on_end_written, im);
 }
 
@@ -200,9 +198,11 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 	im->result = json_deep_copy(result);
 	/* Published means: a desktop can start at once. */
 	im->request = rpc_ask(im->node->helper, "image.checkout",
-	    json_pack("{ss ss}", "checksum",
+	    json_pack("{ss ss sb}", "checksum",
 		json_get_str(result, "checksum", ""), "root_store",
-		root_store_to_str(im->node->settings.root_store)),
+		root_store_to_str(im->kvm ? ROOT_STORE_OVERLAY
+					  : im->node->settings.root_store),
+		"machine", (int)im->kvm),
 	    -1, CHECKOUT_MS, on_checked_out, im);
 }
 
@@ -286,6 +286,8 @@ begin(struct node *node, const struct db_result *res, int row)
 	im->image_id = event.image_id;
 	im->since_ms = time_now_ms();
 	im->hold = db_bool(res, row, "hold");
+	im->kvm = str_eq(
+	    db_str(res, row, "hypervisor"), hypervisor_to_str(HYPERVISOR_KVM));
 	im->name = xasprintf(
 	    "%s@%s", db_str(res, row, "osf"), db_str(res, row, "version"));
 	list_init(&im->link);

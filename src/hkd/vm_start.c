@@ -21,7 +21,8 @@
 #define BOOT_MS     150000 /* of a machine, until its agent answers */
 
 static const struct db_stmt image_stmt = { "vm_image",
-	"SELECT id, version, state, blocked, checksum, progress, error "
+	"SELECT id, version, state, blocked, checksum, progress, error, "
+	"hypervisors "
 	"FROM images WHERE id = vm_image($1)",
 	1 };
 
@@ -84,6 +85,14 @@ vm_start_done(struct vm *vm)
 	vm_reconcile(vm);
 }
 
+/* What of its image is on this node: as a tree, or for machines, too. Heap. */
+static char *
+tree_key(const struct vm *vm)
+{
+	return xasprintf("%s %s", vm->checksum,
+	    vm->want.hypervisor == HYPERVISOR_KVM ? "kvm" : "");
+}
+
 /* The container */
 
 static void
@@ -93,8 +102,11 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 
 	vm->request = NULL;
 	if (err != NULL) {
+		_cleanup_(freep)
+		char *key = tree_key(vm);
+
 		closep(&fd);
-		map_del_str(&vm->node->trees, vm->checksum);
+		map_del_str(&vm->node->trees, key);
 		vm_start_fail(vm, err);
 		return;
 	}
@@ -164,6 +176,8 @@ static void
 on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct vm *vm = arg;
+	_cleanup_(freep)
+	char *key = tree_key(vm);
 	struct err why;
 
 	closep(&fd);
@@ -177,14 +191,36 @@ on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 		return;
 	}
 	note_phase(vm, 0);
-	map_set_str(&vm->node->trees, vm->checksum, vm->node);
+	map_set_str(&vm->node->trees, key, vm->node);
 	vm_hook_prestart(vm);
+}
+
+/* Its files on this node, unless they are known to be here. */
+static void
+check_out(struct vm *vm)
+{
+	bool kvm = vm->want.hypervisor == HYPERVISOR_KVM;
+	_cleanup_(freep)
+	char *key = tree_key(vm);
+
+	if (map_get_str(&vm->node->trees, key) != NULL) {
+		vm_hook_prestart(vm);
+		return;
+	}
+	vm_set_text(vm, "checking out image %s", vm->image_name);
+	set_step(vm, VM_STEP_CHECKOUT);
+	vm->request = rpc_ask(vm->node->helper, "image.checkout",
+	    json_pack("{ss ss sb}", "checksum", vm->checksum, "root_store",
+		root_store_to_str(
+		    kvm ? ROOT_STORE_OVERLAY : vm->node->settings.root_store),
+		"machine", (int)kvm),
+	    -1, CHECKOUT_MS, on_checked_out, vm);
 }
 
 static int
 check_image(const struct vm *vm, const struct db_result *res, struct err *err)
 {
-	const char *state, *error;
+	const char *state, *error, *runs_on;
 
 	if (db_rows(res) == 0)
 		return err_set(err, ERR_IMAGE,
@@ -196,6 +232,7 @@ check_image(const struct vm *vm, const struct db_result *res, struct err *err)
 		    err, ERR_IMAGE, "image '%s' is blocked", vm->image_name);
 	state = db_str(res, 0, "state");
 	error = db_str(res, 0, "error");
+	runs_on = db_str(res, 0, "hypervisors");
 	if (str_eq(state, "ready"))
 		return err_set(err, ERR_IMAGE,
 		    "image '%s' is not published yet ('qvd image publish')",
@@ -206,6 +243,13 @@ check_image(const struct vm *vm, const struct db_result *res, struct err *err)
 		    vm->image_name, state,
 		    (long long)db_i64(res, 0, "progress"),
 		    error != NULL ? ": " : "", error != NULL ? error : "");
+	/* Whether a tree can be a machine is seen when one is made of it. */
+	if (vm->want.hypervisor == HYPERVISOR_LXC && runs_on != NULL &&
+	    str_eq(runs_on, "kvm"))
+		return err_set(err, ERR_IMAGE,
+		    "image '%s' is the disk of a virtual machine, and its OSF "
+		    "runs containers ('qvd osf set %s --hypervisor kvm')",
+		    vm->image_name, vm->want.osf);
 	if (db_str(res, 0, "checksum") == NULL)
 		return err_set(err, ERR_IMAGE, "image '%s' has no checksum",
 		    vm->image_name);
@@ -239,18 +283,7 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	free(vm->checksum);
 	vm->checksum = xstrdup(db_str(res, 0, "checksum"));
 	vm->phase_ms[0] = 0;
-	if (map_get_str(&vm->node->trees, vm->checksum) != NULL) {
-		vm_hook_prestart(vm);
-		return;
-	}
-	vm_set_text(vm, "checking out image %s", vm->image_name);
-	set_step(vm, VM_STEP_CHECKOUT);
-	vm->request = rpc_ask(vm->node->helper, "image.checkout",
-	    json_pack("{ss ss}", "checksum", vm->checksum, "root_store",
-		root_store_to_str(vm->want.hypervisor == HYPERVISOR_KVM
-				      ? ROOT_STORE_OVERLAY
-				      : vm->node->settings.root_store)),
-	    -1, CHECKOUT_MS, on_checked_out, vm);
+	check_out(vm);
 }
 
 void

@@ -103,19 +103,26 @@ add_disks(struct args *a, const struct kvm_machine *m)
 {
 	json_t *base = json_pack("{ss ss ss sb}", "driver", m->image.format,
 	    "node-name", "image", "file", "image-file", "read-only", 1);
+	json_t *root;
 
 	if (str_eq(m->image.format, "qcow2"))
 		json_object_set_new(base, "backing", json_null());
 	add_file(a, "image", KVM_FD_IMAGE, false);
 	add_blockdev(a, base);
 	add_file(a, "root", KVM_FD_ROOT, true);
-	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "qcow2",
-			    "node-name", "root", "file", "root-file", "backing",
-			    "image", "discard", "unmap"));
+	root = json_pack("{ss ss ss ss}", "driver", m->root.format, "node-name",
+	    "root", "file", "root-file", "discard", "unmap");
+	if (!m->of_tree)
+		json_object_set_new(root, "backing", json_string("image"));
+	add_blockdev(a, root);
 	add_file(a, "home", KVM_FD_HOME, true);
 	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
 			    "node-name", "home", "file", "home-file", "discard",
 			    "unmap", "detect-zeroes", "unmap"));
+	/* What is below the changes is QEMU's affair for blocks, and the
+	 * guest's for files. */
+	if (m->of_tree)
+		add_virtio(a, m, "blk", ",drive=image,serial=image");
 	/* 0 is QEMU's own, for a kernel that it boots itself. */
 	add_virtio(a, m, "blk",
 	    m->microvm ? ",drive=root,serial=root"

@@ -29,6 +29,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "hypervisor/kvm_priv.h"
+#include "storage/machine.h"
 
 #define QEMU     "/usr/bin/qemu-system-x86_64"
 #define FD_MAX   1024 /* QEMU's open files */
@@ -155,7 +156,8 @@ read_cmdline(struct kvm_machine *m, const char *tree, struct err *err)
 	ssize_t n;
 
 	str_copy(m->cmdline, sizeof(m->cmdline),
-	    "root=/dev/vda ro console=ttyS0 quiet");
+	    m->of_tree ? "console=ttyS0 panic=-1 quiet"
+		       : "root=/dev/vda ro console=ttyS0 quiet");
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 || (n = read(fd, m->cmdline, sizeof(m->cmdline) - 1)) < 0)
@@ -174,8 +176,10 @@ static int
 show_kernel(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 {
 	_cleanup_(freep)
-	char *tree = xasprintf(
-	    "%s/images/trees/%s", op->node->data_dir, op->vm->checksum);
+	char *tree = m->of_tree ? storage_machine_dir(
+				      op->node->data_dir, op->vm->checksum)
+				: xasprintf("%s/images/trees/%s",
+				      op->node->data_dir, op->vm->checksum);
 	int r;
 
 	if ((r = show_image_file(op, tree, "vmlinuz", "kernel", err)) < 0)

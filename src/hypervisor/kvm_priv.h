@@ -50,6 +50,7 @@ struct kvm_machine {
 	bool microvm; /* not q35 */
 	int cpus;
 	int fds[KVM_FD_COUNT_]; /* -1: none; ours until it is started */
+	bool of_tree;           /* the image is one, and a disk made of it */
 	struct storage_disk image, root, home;
 	bool has_kernel, has_initrd; /* the image says what is booted */
 	char cmdline[KVM_CMDLINE_MAX];

@@ -94,13 +94,16 @@ open_disks(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 		.checksum = op->vm->checksum,
 		.is_volatile = op->vm->is_volatile,
 		.uid = kvm_uid(op->vm_id),
-		.home_mb = op->vm->home_mb };
+		.home_mb = op->vm->home_mb,
+		.root_mb = op->vm->root_mb };
 	_cleanup_(freep)
 	char *tree = xasprintf(
 	    "%s/images/trees/%s", op->node->data_dir, op->vm->checksum);
 	int r;
 
-	if ((r = storage_disk_open(tree, &m->image, err)) < 0)
+	m->of_tree = st.of_tree = !storage_disk_is(tree);
+	if ((r = m->of_tree ? storage_disk_open_tree(&st, &m->image, err)
+			    : storage_disk_open(tree, &m->image, err)) < 0)
 		return r;
 	m->fds[KVM_FD_IMAGE] = m->image.fd;
 	if ((r = storage_disk_root(&st, &m->image, &m->root, err)) < 0)

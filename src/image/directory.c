@@ -275,3 +275,20 @@ image_add_directory(
 		return r;
 	return walk_one(&w, fd, ".", ".", err);
 }
+
+int
+image_add_file(struct image_tree *tree, const char *source, const char *as,
+    struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct walk w = { .tree = tree, .source = source };
+	struct reader reader = { &w, "", fd };
+	struct image_entry e = { .path = as, .mode = S_IFREG | 0644 };
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
+	e.size = (uint64_t)st.st_size;
+	return image_tree_add(tree, &e, read_fd, &reader, err);
+}

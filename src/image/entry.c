@@ -113,6 +113,41 @@ is_kernel(const char *path)
 		   str_ends(path, "/vmlinuz"));
 }
 
+/* lib/modules/6.1.0/modules.dep */
+static bool
+is_index_of_modules(const char *path)
+{
+	path = skip_root(path);
+	return (str_starts(path, "usr/lib/modules/") ||
+		   str_starts(path, "lib/modules/")) &&
+	       str_ends(path, "/modules.dep");
+}
+
+static bool
+is_disk(const char *path)
+{
+	path = skip_root(path);
+	return str_eq(path, "disk.qcow2") || str_eq(path, "disk.raw");
+}
+
+/* What the node makes of a tree for a virtual machine (storage/machine.h)
+ * needs both a kernel and its modules. */
+const char *
+image_hypervisors(const struct image_tree *tree)
+{
+	if (tree->has_disk)
+		return "kvm";
+	return tree->has_kernel && tree->has_modules ? "lxc kvm" : "lxc";
+}
+
+static void
+note_kind(struct image_tree *tree, const char *path)
+{
+	tree->has_kernel |= is_kernel(path);
+	tree->has_modules |= is_index_of_modules(path);
+	tree->has_disk |= is_disk(path);
+}
+
 int
 image_entry_check(
     struct image_tree *tree, const struct image_entry *entry, struct err *err)
@@ -128,7 +163,7 @@ image_entry_check(
 	if (is_link && !g_utf8_validate(entry->target, -1, NULL))
 		return refuse(err, ERR_IMAGE, entry->path,
 		    "a link to a name that is not UTF-8");
-	if (S_ISREG(entry->mode) && is_kernel(entry->path))
-		tree->has_kernel = true;
+	if (S_ISREG(entry->mode))
+		note_kind(tree, entry->path);
 	return check_privileges(entry, err);
 }

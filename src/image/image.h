@@ -34,6 +34,9 @@ struct image_import {
 	/* A directory, a tar (.gz .xz .zst), an OCI layout (directory) or an
 	 * OCI archive (tar). */
 	const char *source;
+	/* The source is one file, and the image's only one, of this name (a
+	 * disk of a virtual machine). NULL: it is one of those above. */
+	const char *file_as;
 	const char *author; /* these may be "" */
 	const char *message;
 	const char *version;
@@ -54,7 +57,7 @@ struct image_imported {
 	char content[IMAGE_CHECKSUM_LEN + 1];
 	uint64_t bytes;
 	uint64_t files;
-	bool has_kernel; /* a virtual machine can boot it */
+	const char *hypervisors; /* that can run it: "lxc", "lxc kvm", "kvm" */
 };
 
 /* Commits the source's files: regular files, directories and links with

@@ -63,7 +63,8 @@ struct image_tree {
 	uint64_t bytes_max;
 	uint64_t skipped; /* device nodes and such */
 	bool layered;     /* an entry may take the place of another kind */
-	bool has_kernel;
+	/* A disk at its top; a kernel, and modules of one. */
+	bool has_disk, has_kernel, has_modules;
 	int percent; /* last told */
 };
 int image_tree_init(struct image_tree *tree, OstreeRepo *repo,
@@ -84,6 +85,9 @@ struct image_entry {
 	const char *target; /* of a symbolic link */
 	GVariant *xattrs;   /* image_xattrs_end() */
 };
+/* What can run it, of what was seen in it (model/states.h). */
+const char *image_hypervisors(const struct image_tree *tree);
+
 /* Gives the next bytes of a file: their number, 0: end, negative: error. */
 typedef ssize_t (*image_read_cb)(
     void *buf, size_t size, void *arg, struct err *err);
@@ -171,6 +175,8 @@ int image_try_oci_archive(
     struct image_tree *tree, const char *source, struct err *err);
 int image_add_archive(
     struct image_tree *tree, const char *source, struct err *err);
+int image_add_file(struct image_tree *tree, const char *source, const char *as,
+    struct err *err);
 int image_add_directory(
     struct image_tree *tree, const char *source, struct err *err);
 

@@ -31,8 +31,8 @@ commit_metadata(const struct image_tree *tree)
 		g_variant_dict_insert(&dict, "qvd.author", "s", import->author);
 	g_variant_dict_insert(
 	    &dict, "qvd.image-id", "x", (gint64)import->image_id);
-	g_variant_dict_insert(&dict, "qvd.hypervisors", "s",
-	    tree->has_kernel ? "lxc kvm" : "lxc");
+	g_variant_dict_insert(
+	    &dict, "qvd.hypervisors", "s", image_hypervisors(tree));
 	g_variant_dict_insert(&dict, "qvd.size", "t", (guint64)tree->bytes);
 	return g_variant_ref_sink(g_variant_dict_end(&dict));
 }
@@ -71,6 +71,8 @@ add_source(struct image_tree *tree, const struct stat *st, struct err *err)
 	int r;
 
 	image_progress(tree, 0, 0, "reading");
+	if (tree->import->file_as != NULL)
+		return image_add_file(tree, source, tree->import->file_as, err);
 	if (S_ISDIR(st->st_mode))
 		return image_is_oci_layout(source)
 			   ? image_add_oci_layout(tree, source, err)
@@ -119,7 +121,7 @@ import_tree(struct image_tree *tree, const struct stat *st,
 	note_content(root, ret->content);
 	ret->bytes = tree->bytes;
 	ret->files = tree->entries;
-	ret->has_kernel = tree->has_kernel;
+	ret->hypervisors = image_hypervisors(tree);
 	return 0;
 }
 

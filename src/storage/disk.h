@@ -20,6 +20,8 @@ struct storage_disk_vm {
 	bool is_volatile;     /* changes to the root are forgotten */
 	uid_t uid;            /* of its QEMU, whose the disks become */
 	int home_mb;          /* 0: a size of our choice, sparse */
+	bool of_tree;         /* its image is a tree: its disks are ext4 */
+	int root_mb;          /* of such a root; 0: a size of our choice */
 };
 
 struct storage_disk {
@@ -28,14 +30,21 @@ struct storage_disk {
 	int64_t bytes;      /* as the guest sees it */
 };
 
+/* Whether that checkout is of an image that is a disk, not a tree. */
+bool storage_disk_is(const char *tree);
 /* The disk of the image in that checkout, for reading. ERR_IMAGE if there is
  * none, or one that leans on files outside of the image. */
 int storage_disk_open(
     const char *tree, struct storage_disk *ret, struct err *err);
 /* Where the VM's own state of that image is: <data>/vms/<id>/... Heap. */
 char *storage_disk_dir(const struct storage_disk_vm *vm);
+/* The disk that was made of an image that is a tree (machine.h). */
+int storage_disk_open_tree(const struct storage_disk_vm *vm,
+    struct storage_disk *ret, struct err *err);
 /* The VM's changes to `base`, for writing; made when missing. QEMU's user
- * owns it afterwards, as the home. */
+ * owns it afterwards, as the home. Of a tree
+ * it is a file system of its own instead of a layer of blocks, and the home is
+ * formatted, too. */
 int storage_disk_root(const struct storage_disk_vm *vm,
     const struct storage_disk *base, struct storage_disk *ret, struct err *err);
 int storage_disk_home(const struct storage_disk_vm *vm,

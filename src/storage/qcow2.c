@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Disks of virtual machines. An image of one is a tree with a single disk,
- * disk.qcow2 or disk.raw, below which nothing lies; a VM's root is a qcow2
- * file with what it has changed:
+ * disk.qcow2 or disk.raw, below which nothing lies, or a tree of files of
+ * which a disk was made (machine.h). A VM's root is what it has changed: a
+ * qcow2 file with blocks, or of a tree a file system with files:
  *
  *	<data>/vms/<id>/<commit>/root.qcow2	or volatile/root.qcow2
+ *	                         root.raw	of a tree: ext4, sparse
  *	<data>/homes/<id>.raw			sparse, grows with home_mb
  *
  * Who opens them says which format each has and what lies below: what a
@@ -22,14 +24,19 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "storage/disk.h"
+#include "storage/machine.h"
 #include "storage/tool.h"
 
 #define SECTOR         512
 #define BYTES_MAX      (INT64_C(64) << 40)
 #define HOME_DEFAULT   (INT64_C(16) << 30) /* sparse */
+#define ROOT_DEFAULT   (INT64_C(16) << 30) /* of a tree; sparse */
 #define QCOW2_DATAFILE 4 /* incompatible feature: contents elsewhere */
 
 static const char qemu_img[] = "/usr/bin/qemu-img";
+static const char *const formats[] = { "qcow2", "raw" };
+static const char *const mkfs[] = { "/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4",
+	NULL };
 
 /* The head of a qcow2 file as it is on disk: big-endian. */
 struct qcow2_head {
@@ -78,10 +85,25 @@ read_qcow2(int fd, const char *path, int64_t *ret_bytes, struct err *err)
 	return 0;
 }
 
+bool
+storage_disk_is(const char *tree)
+{
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(formats); i++) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/disk.%s", tree, formats[i]);
+
+		if (lstat(path, &st) == 0)
+			return true;
+	}
+	return false;
+}
+
 int
 storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 {
-	static const char *const formats[] = { "qcow2", "raw" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(formats); i++) {
@@ -111,6 +133,26 @@ storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 	return err_set(err, ERR_IMAGE,
 	    "the image has no disk of a virtual machine: a file disk.qcow2 or "
 	    "disk.raw is needed at its top");
+}
+
+int
+storage_disk_open_tree(
+    const struct storage_disk_vm *vm, struct storage_disk *ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = storage_machine_dir(vm->data_dir, vm->checksum);
+	_cleanup_(freep)
+	char *path = xasprintf("%s/root.erofs", dir);
+	_cleanup_(closep)
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, ERR_IMAGE, errno, "open '%s'", path);
+	ret->format = "raw";
+	ret->bytes = (int64_t)st.st_size;
+	ret->fd = take_fd(&fd);
+	return 0;
 }
 
 char *
@@ -159,6 +201,51 @@ make_root(const char *path, const struct storage_disk_vm *vm,
 	return 0;
 }
 
+/* A sparse file with an empty file system, complete or not there. Whoever
+ * used it once has written what it liked: nobody here reads it again. */
+static int
+make_ext4(const char *path, int64_t bytes, struct err *err)
+{
+	_cleanup_(freep)
+	char *tmp = xasprintf("%s.new", path);
+	const char *const argv[] = { tool_find(mkfs), "-q", "-F", "-m", "0",
+		"-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", tmp,
+		NULL };
+	_cleanup_(closep)
+	int fd = open(
+	    tmp, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r;
+
+	if (argv[0] == NULL)
+		return err_set(err, ERR_CONFIG,
+		    "no program mkfs.ext4 is there (package e2fsprogs)");
+	if (fd < 0 || ftruncate(fd, bytes) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "make '%s'", tmp);
+	if ((r = tool_run(argv, 0, err)) < 0)
+		return r;
+	if (fsync(fd) < 0 || rename(tmp, path) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "keep '%s'", path);
+	return 0;
+}
+
+static int64_t
+root_bytes(const struct storage_disk_vm *vm)
+{
+	return vm->root_mb > 0 ? (int64_t)vm->root_mb << 20 : ROOT_DEFAULT;
+}
+
+/* What would be cut off may hold files. */
+static int
+grow(int fd, const char *path, int64_t bytes, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 ||
+	    (st.st_size < bytes && ftruncate(fd, bytes) < 0))
+		return err_errno(err, ERR_SYSTEM, errno, "grow '%s'", path);
+	return 0;
+}
+
 int
 storage_disk_root(const struct storage_disk_vm *vm,
     const struct storage_disk *base, struct storage_disk *ret, struct err *err)
@@ -166,21 +253,26 @@ storage_disk_root(const struct storage_disk_vm *vm,
 	_cleanup_(freep)
 	char *dir = storage_disk_dir(vm);
 	_cleanup_(freep)
-	char *path = xasprintf("%s/root.qcow2", dir);
+	char *path =
+	    xasprintf("%s/root.%s", dir, vm->of_tree ? "raw" : "qcow2");
 	int r;
 
 	if (vm->is_volatile && (r = fs_remove_tree(dir, err)) < 0)
 		return r;
 	if ((r = fs_mkdirs(dir, 0700, err)) < 0)
 		return r;
-	if (!fs_exists(path) && (r = make_root(path, vm, base, err)) < 0)
+	if (!fs_exists(path) &&
+	    (r = vm->of_tree ? make_ext4(path, root_bytes(vm), err)
+			     : make_root(path, vm, base, err)) < 0)
 		return err_wrap(err, r, "make the VM's disk");
 	/* When it was last used; see storage_root_collect(). */
 	if (utimensat(AT_FDCWD, dir, NULL, 0) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "touch %s", dir);
-	ret->format = "qcow2";
-	ret->bytes = base->bytes;
-	return open_owned(path, vm->uid, &ret->fd, err);
+	ret->format = vm->of_tree ? "raw" : "qcow2";
+	ret->bytes = vm->of_tree ? root_bytes(vm) : base->bytes;
+	if ((r = open_owned(path, vm->uid, &ret->fd, err)) < 0)
+		return r;
+	return vm->of_tree ? grow(ret->fd, path, ret->bytes, err) : 0;
 }
 
 int
@@ -200,13 +292,17 @@ storage_disk_home(
 
 	if ((r = fs_mkdirs(dir, 0700, err)) < 0)
 		return r;
+	if (vm->of_tree && !fs_exists(path) &&
+	    (r = make_ext4(path, bytes, err)) < 0)
+		return err_wrap(err, r, "make the VM's home");
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "open '%s'", path);
-	/* It grows; what would be cut off may hold files. */
-	if (st.st_size < bytes && ftruncate(fd, bytes) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "grow '%s'", path);
+	if ((r = grow(fd, path, bytes, err)) < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "look at '%s'", path);
 	ret->format = "raw";
-	ret->bytes = st.st_size < bytes ? bytes : (int64_t)st.st_size;
+	ret->bytes = (int64_t)st.st_size;
 	return open_owned(path, vm->uid, &ret->fd, err);
 }

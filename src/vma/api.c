@@ -412,7 +412,7 @@ api_start(struct vma *vma, struct err *err)
 	    listener_new(vma->loop, fd, CONNECTIONS_MAX, on_accept, api);
 	/* A container's node comes by the socket; what it sees of firmware is
 	 * the host's. */
-	if (vma->is_init)
+	if (!vma->in_machine)
 		return 0;
 	return door_open(
 	    vma->loop, vma->conf.secret, on_enter, api, &api->door, err);

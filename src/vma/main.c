@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * qvd-vma: the agent inside a VM. As process 1 it is the container's init;
- * with --service it runs under the image's own. Two more roles of the same
+ * qvd-vma: the agent inside a VM. As process 1 it is the container's init, or
+ * with --machine that of what qvd-boot has prepared in a virtual machine; with
+ * --service it runs under the image's own. Two more roles of the same
  * program are short-lived helpers (provision.h); called by nxagent with
  * -dialog it answers the agent's question whether to suspend.
  */
@@ -24,7 +25,7 @@
 #define CONF_PATH "/etc/qvd/vma.conf"
 
 static const char usage[] =
-    "usage: qvd-vma [--service] [--conf FILE]\n"
+    "usage: qvd-vma [--service | --machine] [--conf FILE]\n"
     "       qvd-vma --help | --version\n"
     "The agent inside a VM: init of a container, or with --service a "
     "service. See qvd-vma(8).\n";
@@ -34,6 +35,7 @@ struct options {
 	const char *role;
 	const char *text; /* of the role "message" */
 	bool service;
+	bool machine;
 };
 
 /* nxagent asks before it closes its window; the answer to "close, suspend or
@@ -62,6 +64,8 @@ parse_args(int argc, char **argv, struct options *o)
 	for (i = 1; i < argc; i++) {
 		if (str_eq(argv[i], "--service"))
 			o->service = true;
+		else if (str_eq(argv[i], "--machine"))
+			o->machine = true;
 		else if (str_eq(argv[i], "--conf") && i + 1 < argc)
 			o->conf = argv[++i];
 		else if (str_eq(argv[i], "--role") && i + 1 < argc)
@@ -202,6 +206,7 @@ main(int argc, char **argv)
 	list_init(&vma.tasks);
 	list_init(&vma.hooks);
 	vma.is_init = getpid() == 1 && !options.service;
+	vma.in_machine = options.machine || !vma.is_init;
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
 		log_debug("no /proc yet; this is '%s'", self);
 	r = run(&vma, &options, &err);

@@ -19,7 +19,8 @@ struct vma {
 	struct loop *loop;
 	struct vma_conf conf;
 	const char *self; /* path of this program */
-	bool is_init;     /* process 1 of the container */
+	bool is_init;     /* process 1 of the container, or beside qvd-boot */
+	bool in_machine;  /* its node comes by TCP */
 	bool ending;      /* an orderly end is going on */
 	int64_t started_ms;
 	struct list tasks; /* our children: the reaper leaves them */

@@ -29,6 +29,7 @@ PROGRAMS = {
     "api": _ALL,
     "cli": _ALL,
     "sim": _ALL,
+    "boot": (),
     "vma": _NO_DATABASE,
     "client": _NO_DATABASE,
 }

@@ -124,6 +124,37 @@ def make_tree(tree, agent="", programs=(), quiet=True):
     return tree
 
 
+def add_kernel(root):
+    """A kernel and those of its modules that a machine needs, as Debian's
+    package would install them."""
+    tree = kernel()
+    version = next((tree / "lib/modules").iterdir()).name
+    source = tree / "lib/modules" / version
+    target = root / "lib/modules" / version
+    target.mkdir(parents=True)
+    wanted = [*MODULES, "erofs", "overlay"]
+    for line in (source / "modules.dep").read_text().splitlines():
+        name, needs = line.split(":", 1)
+        if pathlib.Path(name).stem in wanted:
+            for path in (name, *needs.split()):
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source / path, target / path)
+    for name in ("modules.builtin", "modules.order"):
+        shutil.copy(source / name, target / name)
+    run("depmod", "-b", root, version)
+    (root / "boot").mkdir()
+    shutil.copy(tree / "vmlinuz", root / "boot" / f"vmlinuz-{version}")
+    return version
+
+
+def make_system(root):
+    """An image for both hypervisors: BusyBox with a kernel."""
+    root.mkdir()
+    run("tar", "-C", root, "-xf", build.image("busybox"))
+    add_kernel(root)
+    return root
+
+
 def vma():
     """The agent of the build under test."""
     return build.BUILD / "src/vma/qvd-vma"

@@ -106,8 +106,9 @@ class Node:
 
     def prepare(self):
         self.programs.mkdir()
-        for name in ("qvd-hkd-vm", "qvd-hkd-image"):
-            (self.programs / name).symlink_to(binary(f"src/hkd/{name}"))
+        for name in ("hkd/qvd-hkd-vm", "hkd/qvd-hkd-image", "boot/qvd-boot"):
+            path = binary(f"src/{name}")
+            (self.programs / path.name).symlink_to(path)
         shutil.copy(binary("tests/system/drivers/tiny_init"),
                     self.programs / "qvd-vma")
         (self.dir / "node.conf").write_text(

@@ -3,6 +3,9 @@
 agent answers over TCP, and what is killed is found again."""
 
 import os
+import select
+import socket
+import time
 
 import kvmguest
 import pytest
@@ -58,16 +61,81 @@ def test_life_through_rows(farm):
     assert names[-2:] == ["vm.stopping", "vm.stopped"]
 
 
-def test_refuses_an_image_of_a_container(farm):
-    tree = farm.dir / "no-disk"
+def console(farm, vm, *talk, timeout=200):
+    """Says something on the machine's serial console after each of the words
+    that it waits for; what the machine said."""
+    said, end = b"", time.monotonic() + timeout
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(farm.run / f"vms/{vm}/console.sock"))
+        for word, answer in talk:
+            s.sendall(answer.encode())
+            while word.encode() not in said:
+                left = end - time.monotonic()
+                assert left > 0 and select.select([s], [], [], left)[0], said
+                data = s.recv(65536)
+                assert data, said
+                said += data
+    return said.decode(errors="replace")
+
+
+def test_one_image_two_hypervisors(farm):
+    """The same commit as a machine and as a container."""
+    tree = kvmguest.make_system(farm.dir / "both")
+    farm.add_osf("both", tree, "--hypervisor", "kvm", "--memory", "512M",
+                 "--home", "64M")
+    vm = farm.add_vm("alice", "both", "both")
+    image, runs_on = farm.sql(
+        "SELECT i.id, i.hypervisors FROM images i JOIN osfs o "
+        "ON o.id = i.osf_id WHERE o.name = 'both'")[0]
+    assert runs_on == "lxc kvm"
+
+    def ran_from():
+        return farm.one("SELECT image_id FROM vm_runtimes WHERE vm_id = %s",
+                        vm)
+    for boot in (1, 2):
+        want(farm, vm)
+        run_ = wait(farm, vm, "running", timeout=200)
+        assert os.readlink(f"/proc/{run_['pid']}/exe").endswith(
+            "qemu-system-x86_64")
+        assert ran_from() == image
+        # Root and home are its own and stay; the image can't be written.
+        said = console(
+            farm, vm, ("#", "\n"),
+            ("END2", f"echo {boot} >>/opt; echo {boot} >>/home/kept; "
+             "echo GOT $(cat /opt /home/kept), read-only $(cat "
+             "/sys/block/vda/ro), $(hostname); echo E''ND2\n"))
+        kept = "1 1" if boot == 1 else "1 2 1 2"
+        assert f"GOT {kept}, read-only 1, both" in said
+        want(farm, vm, False)
+        wait(farm, vm, "stopped", timeout=120)
+        farm.assert_clean(vm)
+    farm.qvd("osf", "set", "both", "--hypervisor", "lxc")
+    want(farm, vm)
+    run_ = wait(farm, vm, "running")
+    assert ran_from() == image
+    assert not os.readlink(f"/proc/{run_['pid']}/exe").endswith(
+        "qemu-system-x86_64")
+    want(farm, vm, False)
+    wait(farm, vm, "stopped")
+    farm.assert_clean(vm)
+
+
+def test_refuses_an_image_without_kernel(farm):
+    tree = farm.dir / "no-kernel"
     (tree / "etc").mkdir(parents=True)
-    farm.add_osf("odd", tree, "--hypervisor", "kvm")
-    vm = farm.add_vm("alice", "odd", "odd")
+    farm.add_osf("odd", None, "--hypervisor", "kvm")
+    said = farm.qvd("image", "import", tree, "--osf", "odd", check=False)
+    assert said.status
+    assert "neither a disk" in said.err and "linux-image" in said.err
+    # One that was imported for containers is refused at the start.
+    farm.add_osf("odder", tree)
+    farm.qvd("osf", "set", "odder", "--hypervisor", "kvm")
+    vm = farm.add_vm("alice", "odder", "odd")
     want(farm, vm)
     farm.wait_event("vm.start-failed", vm)
     run_ = row(farm, vm)
     assert run_["error_id"] == "image-unusable"
-    assert "disk.qcow2" in run_["error"]
+    assert "neither a disk" in run_["error"]
     want(farm, vm, False)
     wait(farm, vm, "stopped")
     farm.assert_clean(vm)

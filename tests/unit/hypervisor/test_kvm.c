@@ -20,7 +20,7 @@ machine(void)
 
 	for (i = 0; i < KVM_FD_COUNT_; i++)
 		m.fds[i] = -1;
-	m.image.format = "qcow2";
+	m.image.format = m.root.format = "qcow2";
 	str_copy(m.secret, sizeof(m.secret), "TheSecretOfThisMachine");
 	return m;
 }
@@ -85,6 +85,22 @@ is_what_was_asked_for(void **state)
 	has(&m, " -incoming defer ");
 }
 
+/* The guest lays its changes over the image, not QEMU. */
+static void
+is_made_of_a_tree(void **state)
+{
+	struct kvm_machine m = machine();
+
+	has(&m, "\"backing\":\"image\"");
+	lacks(&m, "serial=image");
+	m.of_tree = m.has_kernel = true;
+	m.image.format = m.root.format = "raw";
+	has(&m, "drive=image,serial=image");
+	has(&m, "drive=root,serial=root");
+	lacks(&m, "backing");
+	lacks(&m, "qcow2");
+}
+
 static void
 microvm_has_no_pci(void **state)
 {
@@ -144,6 +160,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_what_was_asked_for),
+		cmocka_unit_test(is_made_of_a_tree),
 		cmocka_unit_test(microvm_has_no_pci),
 		cmocka_unit_test(is_closed),
 		cmocka_unit_test(knows_where_kvm_works),
