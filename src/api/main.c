@@ -85,6 +85,8 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	if (str_eq(channel, "qvd_expiry"))
 		expiry_wake(api);
 	await_wake(api, channel);
+	if (str_eq(channel, "qvd_image_progress"))
+		await_wake(api, "qvd_images");
 	if (str_eq(channel, "qvd_vms"))
 		await_wake(api, "qvd_vm_runtimes");
 }
@@ -118,7 +120,8 @@ static int
 run(struct api *api, int fd)
 {
 	static const char *const channels[] = { "qvd_vms", "qvd_vm_runtimes",
-		"qvd_homes", "qvd_images", "qvd_rollouts", "qvd_expiry", NULL };
+		"qvd_homes", "qvd_images", "qvd_image_progress", "qvd_rollouts",
+		"qvd_expiry", NULL };
 	static const struct db_callbacks cbs = {
 		.on_up = on_up, .on_down = on_down, .on_notify = on_notify
 	};

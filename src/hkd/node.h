@@ -123,6 +123,8 @@ void node_adopted_one(struct node *node);
 /* Reads one VM's row again. */
 void node_read_vm(struct node *node, int64_t vm_id);
 void queue_init(struct node *node);
+/* Whether starts are slow now, because of others or for want of something. */
+bool node_is_crowded(struct node *node);
 /* Gives free turns to the queue. */
 void node_pump_queue(struct node *node);
 /* A turn has ended after so long. */
@@ -137,6 +139,7 @@ struct event {
 	const char *name;
 	int64_t vm_id, user_id, image_id; /* 0: none */
 	int64_t duration_ms;              /* -1: none */
+	bool crowded;                     /* a start, which others made slow */
 	const char *error_id;             /* NULL: none */
 	const char *ref;
 };

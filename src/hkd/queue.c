@@ -53,6 +53,13 @@ tell_places(struct node *node, int turns, const char *shortage)
 	}
 }
 
+bool
+node_is_crowded(struct node *node)
+{
+	return admission_crowded(pressure_read(&node->pressure), get_nprocs(),
+	    node->settings.starts, node->n_starting);
+}
+
 void
 node_pump_queue(struct node *node)
 {

@@ -28,9 +28,9 @@ struct outgoing {
 
 static const struct db_stmt event_stmt = { "event",
 	"INSERT INTO events (at, name, vm_id, user_id, host_id, image_id, "
-	"text, duration_ms, error_id, ref) VALUES ($1, $2, $3, $4, $5, $6, "
-	"$7, $8, $9, $10)",
-	10 };
+	"text, duration_ms, error_id, ref, crowded) VALUES ($1, $2, $3, $4, "
+	"$5, $6, $7, $8, $9, $10, $11)",
+	11 };
 
 void
 ref_make(char ret[static REF_LEN + 1])
@@ -105,6 +105,7 @@ store_flush(struct node *node)
 		db_param_null(&p);
 	db_param_str(&p, out->error_id);
 	db_param_str(&p, out->ref);
+	db_param_bool(&p, out->event.crowded);
 	node->outbox_busy = true;
 	db_exec(node->db, &event_stmt, &p, 0, on_written, node);
 }

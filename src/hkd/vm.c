@@ -108,6 +108,7 @@ vm_event(
 		.user_id = vm->want.user_id,
 		.image_id = vm->image_id,
 		.duration_ms = duration_ms,
+		.crowded = vm->crowded,
 		.error_id = error_id_of(vm),
 		.ref = err_is_set(&vm->err) ? vm->ref : NULL };
 	char text[1024];

@@ -74,6 +74,7 @@ struct vm {
 	bool has_turn;          /* counts in node->n_starting */
 	int64_t turn_ms;        /* when it came */
 	int told_place;         /* in the queue; 0: none yet */
+	bool crowded;           /* this start: others made it slow */
 	bool hooked;            /* poststop is due at its end */
 	bool touched;           /* something of it may be on the node */
 	bool asked; /* its agent has been asked to power off, or can't be */

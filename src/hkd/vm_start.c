@@ -73,6 +73,7 @@ vm_start_done(struct vm *vm)
 
 	note_phase(vm, 2);
 	vm_set_text(vm, "%s", "");
+	vm->crowded = vm->crowded || node_is_crowded(vm->node);
 	vm_give_turn(vm);
 	if (!vm_enter(vm, VM_EVENT_READY))
 		return;
@@ -81,6 +82,7 @@ vm_start_done(struct vm *vm)
 	    "agent %.0f ms)",
 	    vm->node->conf->name, vm->image_name != NULL ? vm->image_name : "?",
 	    vm->phase_ms[0], vm->phase_ms[1], vm->phase_ms[2]);
+	vm->crowded = false;
 	vm_hook_after(vm, HOST_HOOK_POSTSTART);
 	vm_reconcile(vm);
 }
@@ -294,6 +296,7 @@ vm_start_turn(struct vm *vm)
 	vm->has_turn = true;
 	vm->turn_ms = time_now_ms();
 	vm->node->n_starting++;
+	vm->crowded = vm->told_place > 0 || node_is_crowded(vm->node);
 	timer_start(
 	    &vm->deadline, vm_state_deadline(VM_STATE_STARTING)->deadline_ms);
 	vm_set_text(vm, "looking for its image");

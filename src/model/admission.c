@@ -72,6 +72,15 @@ admission_turns(
 	return turns;
 }
 
+bool
+admission_crowded(const struct pressure *p, int cpus, int max, int starting)
+{
+	const char *shortage;
+
+	admission_turns(p, cpus, max, &shortage);
+	return starting > cpus || shortage != NULL;
+}
+
 int64_t
 admission_estimate_ms(int place, int turns, int64_t start_ms)
 {

@@ -36,6 +36,11 @@ bool pressure_parse(const char *text, double *ret_avg10, int64_t *ret_total_us);
 int admission_turns(
     const struct pressure *p, int cpus, int max, const char **ret_short);
 
+/* Whether a start that goes on now takes longer than it would alone: more of
+ * them than CPUs, or the node is short of something. */
+bool admission_crowded(
+    const struct pressure *p, int cpus, int max, int starting);
+
 /* Until whoever has that place (1: the next) gets its turn, when one start
  * takes start_ms. */
 int64_t admission_estimate_ms(int place, int turns, int64_t start_ms);

@@ -126,6 +126,18 @@ test_text(void **state)
 	    "(the node is short of memory)");
 }
 
+static void
+a_start_is_alone_or_crowded(void **state)
+{
+	struct pressure p = { .has_psi = true };
+
+	assert_false(admission_crowded(&p, 2, 8, 1));
+	assert_false(admission_crowded(&p, 2, 8, 2));
+	assert_true(admission_crowded(&p, 2, 8, 3));
+	p.percent[PRESSURE_IO] = 70;
+	assert_true(admission_crowded(&p, 2, 8, 1));
+}
+
 int
 main(void)
 {
@@ -136,6 +148,7 @@ main(void)
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_estimate),
 		cmocka_unit_test(test_tells),
+		cmocka_unit_test(a_start_is_alone_or_crowded),
 		cmocka_unit_test(test_text),
 	};
 
