@@ -2,6 +2,7 @@
 """The image store when the disk is full or a process is killed, wherever it
 is: what was whole stays whole, and nothing of the rest is left."""
 
+import fcntl
 import os
 import random
 import signal
@@ -149,6 +150,16 @@ def test_collection_spares_what_runs(tmp_path):
         assert [p.name for p in (n.data / "images/trees").iterdir()] == \
             [checksum]
         n.ask("image.verify", checksum=checksum)
+        # Nor is anything guessed where its record can't be read.
+        record = n.run / "vms/1/run.json"
+        whole = record.read_bytes()
+        record.write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(Failed) as e:
+            n.ask("image.gc", gone=[1, 2], dry_run=False)
+        assert "nothing is removed" in e.value.message
+        assert n.ask("image.refs")["images"] == [1]
+        n.ask("image.verify", checksum=checksum)
+        record.write_bytes(whole)
         with pytest.raises(Failed) as e:
             n.ask("image.commit", image_id=3, vm_id=1, base=checksum,
                   idmap_slot=0)
@@ -182,3 +193,29 @@ def test_collection_spares_what_runs(tmp_path):
             with pytest.raises(Failed) as e:
                 n.ask(op, **args)
             assert e.value.id == "bad-parameter", (op, e.value)
+
+
+def test_what_is_cancelled_before_its_turn_is_not_begun(tmp_path):
+    """A commit that waits behind another one, which waits for the store."""
+    with Node() as n:
+        n.setup()
+        checksum = n.image()
+        _, fd = n.vm(1, checksum)
+        os.close(fd)
+        n.ask("vm.stop", vm_id=1, grace_ms=0)
+        n.ask("vm.clean", vm_id=1)
+
+        def commit(image_id):
+            return n.send("image.commit", image_id=image_id, vm_id=1,
+                          base=checksum, idmap_slot=0)
+        store = os.open(n.data / "images/repo", os.O_RDONLY)
+        fcntl.flock(store, fcntl.LOCK_EX)
+        first, second, third = commit(2), commit(3), commit(4)
+        n.cancel(second)
+        # Asked and answered after it: the helper has heard of it.
+        assert n.ask("image.refs")["images"] == [1]
+        os.close(store)
+        n.wait(first)
+        n.wait(third)
+        assert sorted(n.ask("image.refs")["images"]) == [1, 2, 4]
+        assert clean(n)

@@ -210,6 +210,16 @@ def test_export_and_back(farm, tmp_path):
         (tmp_path / "out.tar.gz").read_bytes()
     with tarfile.open(tmp_path / "out.tar") as t:
         assert t.getmember("./etc/link").linkname == "/etc/a"
+    # Where there is too little room for it, nothing of it stays.
+    small = tmp_path / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64k", "qvd-test", small)
+    try:
+        refused(farm, "image", "export", "deb/1", small / "x.tar", status=22,
+                text="No space left on device")
+        assert list(small.iterdir()) == []
+    finally:
+        run("umount", small)
     assert list((farm.data / "images/exports").iterdir()) == []
     refused(farm, "image", "export", "deb/1", tmp_path / "x.zip", status=2,
             text="ends in none of")
