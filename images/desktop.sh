@@ -9,8 +9,11 @@
 #	packages	what the desktop has instead of the demo's
 #	files/		over the demo's
 #	needs		files that the image must have, one a line
+#	off		optional: names in /etc/xdg/autostart that nobody on a
+#			server needs (removed; dpkg never brings them back)
 #
-# and its `make` says what the session runs.
+# and its `make` says what the session runs, and which parts it shares with
+# others: folders of the same form in images/parts, without a `make`.
 images=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=images/debian.sh
 . "$images/debian.sh"
@@ -22,8 +25,8 @@ DESKTOP_FILES=(etc/default/locale etc/gtk-2.0 etc/gtk-3.0 etc/qvd/Xresources
 # Beside the recipe's own folder.
 desktop_key() {
 	debian_key
-	(cd "$images" && find desktop.sh demo -type f ! -name '*~' \
-	    -exec sha256sum {} + | LC_ALL=C sort -k 2)
+	(cd "$images" && find desktop.sh demo parts -type f ! -name '*~' \
+	    -printf '%m ' -exec sha256sum {} \; | LC_ALL=C sort -k 3)
 }
 
 # desktop_parts FILE HEADING...: those paragraphs of a file of the demo's whose
@@ -54,39 +57,65 @@ desktop_session() {
 	}
 }
 
-# desktop_hook RECIPE_DIR: the demo's last touches without those of Openbox.
+# desktop_join FILE DIR...: that file of all of the folders that have it.
+desktop_join() {
+	local file=$1 dir
+	shift
+	for dir; do
+		[ ! -e "$dir/$file" ] || cat "$dir/$file"
+	done
+}
+
+# desktop_hook DIR...: the demo's last touches without those of Openbox.
 desktop_hook() {
 	printf '#!/bin/bash\nset -euo pipefail\nroot=$1\n\n'
 	desktop_parts hook 'Locales' "A machine's identity" 'Caches and logs' \
 	    'Nothing of the image'
-	printf '# What a session needs is there.\nwhile read -r f; do\n'
+	printf '# Off by policy. A name that is not there is a mistake here.\n'
+	printf 'while read -r f; do\n'
+	printf '\trm "$root/etc/xdg/autostart/$f.desktop"\n'
+	printf 'done <<END\n'
+	desktop_join off "$@"
+	printf 'END\n\n# Settings of our own (*.gschema.override).\n'
+	printf 'schemas=$root/usr/share/glib-2.0/schemas\n'
+	printf 'if compgen -G "$schemas/*.override" >/dev/null; then\n'
+	printf '\tchroot "$root" sh -c "/usr/lib/*/glib-2.0/%s --strict %s"\n' \
+	    glib-compile-schemas /usr/share/glib-2.0/schemas
+	printf 'fi\n\n# What a session needs is there.\nwhile read -r f; do\n'
 	printf '\t[ -e "$root$f" ] || [ -L "$root$f" ] ||\n'
 	printf '\t    { echo "missing in the image: $f" >&2; exit 1; }\n'
 	printf 'done <<END\n/etc/qvd/session\n/usr/bin/nxagent\n'
-	cat "$1/needs"
+	desktop_join needs "$@"
 	printf 'END\n'
 }
 
-# desktop_make ARG RECIPE_DIR NAME COMMAND: all of a recipe's `make`. NAME is
-# what freedesktop.org calls the desktop, COMMAND what the session runs: it
-# ends with it.
+# desktop_make ARG RECIPE_DIR NAME COMMAND [PART...]: all of a recipe's `make`.
+# NAME is what freedesktop.org calls the desktop, COMMAND what the session
+# runs: it ends with it.
 desktop_make() {
-	local dir=$2 recipe
+	local arg=$1 name=$3 command=$4 recipe dir dirs=("$images/parts/desktop")
 
-	if [ "$1" = --key ]; then
+	if [ "$arg" = --key ]; then
 		desktop_key
 		return
 	fi
-	recipe=$(dirname "$1")/recipe
+	for dir in "${@:5}"; do
+		dirs+=("$images/parts/$dir")
+	done
+	dirs+=("$2")
+	recipe=$(dirname "$arg")/recipe
 	mkdir -p "$recipe/files"
 	(cd "$images/demo/files" && cp -a --parents "${DESKTOP_FILES[@]}" \
 	    "$recipe/files/")
-	desktop_session "$recipe/files/etc/qvd/session" "$3" "$4"
-	cp -a "$dir/files/." "$recipe/files/"
+	desktop_session "$recipe/files/etc/qvd/session" "$name" "$command"
 	desktop_parts packages 'What the agent' 'What a user' \
 	    >"$recipe/packages"
-	cat "$dir/packages" >>"$recipe/packages"
-	desktop_hook "$dir" >"$recipe/hook"
+	for dir in "${dirs[@]}"; do
+		[ ! -d "$dir/files" ] ||
+		    cp -a "$dir/files/." "$recipe/files/"
+	done
+	desktop_join packages "${dirs[@]}" >>"$recipe/packages"
+	desktop_hook "${dirs[@]}" >"$recipe/hook"
 	chmod 755 "$recipe/hook"
-	debian_tar "$1" "$recipe"
+	debian_tar "$arg" "$recipe"
 }
