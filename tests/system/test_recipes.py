@@ -35,15 +35,23 @@ def pids(farm, program):
     return found
 
 
+def environment(pid):
+    """Of a process; empty while it becomes another program."""
+    with contextlib.suppress(OSError):
+        text = pathlib.Path(f"/proc/{pid}/environ").read_text()
+        return dict(v.split("=", 1) for v in text.split("\0") if "=" in v)
+    return {}
+
+
 class Inside:
     """The desktop's own X server, asked from the node with the desktop's own
     cookie: images have no tools for that."""
 
     def __init__(self, farm, program):
-        pid = eventually(lambda: pids(farm, program), 60,
-                         f"{program} in the VM")[0]
-        env = dict(line.split("=", 1) for line in pathlib.Path(
-            f"/proc/{pid}/environ").read_text().split("\0") if "=" in line)
+        pid, env = eventually(
+            lambda: next(((p, e) for p in pids(farm, program)
+                          if "DISPLAY" in (e := environment(p))), None),
+            60, f"{program} in the VM")
         self.enter = ["nsenter", "-t", str(pid), "-n"]
         self.env = dict(os.environ, DISPLAY=env["DISPLAY"],
                         XAUTHORITY=f"/proc/{pid}/root{env['XAUTHORITY']}")
@@ -118,4 +126,32 @@ def test_logging_in_shows_the_desktop(recipe, manager, program, panel,
                         if not any(word in c[0].lower()
                                    for word in map(str.lower, known))]
             desk.close()
+        stop(farm)
+
+
+def test_an_application_is_all_there_is():
+    """What an OSF of applications publishes: one program that fills the
+    screen; its end is the session's."""
+    need("root", "containers", "xprop", "xdotool", "import")
+    with Farm() as farm:
+        farm.add_user("alice", "secret")
+        farm.add_osf("office", image("application"), "--kind", "application")
+        farm.vm = farm.add_vm("alice", "office", "sheets")
+        status, said = farm.client_ends("--list")
+        assert status == 0 and re.search("sheets.* application", said), said
+        with Display(farm) as screen:
+            client = farm.client("--vm", farm.vm, "--geometry", "1280x800",
+                                 "--link", "lan", display=screen)
+            inside = Inside(farm, "gnumeric")
+            # As large as the screen, without a frame, and nothing beside it.
+            eventually(lambda: [c[1:] for c in inside.clients()
+                                if "gnumeric" in c[0]] == [(1280, 800)], 60,
+                       lambda: f"a window that fills: {inside.clients()}")
+            assert len(inside.clients()) == 1
+            screen.wait_drawn(100)
+            shot(screen, "application")
+            screen.click(640, 380)
+            screen.key("ctrl+q")
+            assert client.wait(60) == 0, client.log.read_text()
+            farm.wait_vm(farm.vm, session="stopped")
         stop(farm)
