@@ -21,6 +21,9 @@ RECIPES = [
      "xfdesktop"),
     ("lxqt", "Openbox", "lxqt-panel", "lxqt-panel", "qterminal",
      "pcmanfm-qt"),
+    # Its menu and wallpaper are the panel's program's.
+    ("plasma", "KWin", "plasmashell", "plasmashell", "konsole",
+     "plasmashell"),
 ]
 
 
