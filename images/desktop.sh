@@ -22,10 +22,10 @@ images=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DESKTOP_FILES=(etc/default/locale etc/gtk-2.0 etc/gtk-3.0 etc/qvd/Xresources
     etc/qvd/session usr/share/qvd)
 
-# Beside the recipe's own folder.
+# desktop_key PART...: what the result depends on beside the recipe's folder.
 desktop_key() {
 	debian_key
-	(cd "$images" && find desktop.sh demo parts -type f ! -name '*~' \
+	(cd "$images" && find desktop.sh demo "$@" -type f ! -name '*~' \
 	    -printf '%m ' -exec sha256sum {} \; | LC_ALL=C sort -k 3)
 }
 
@@ -93,16 +93,15 @@ desktop_hook() {
 # NAME is what freedesktop.org calls the desktop, COMMAND what the session
 # runs: it ends with it.
 desktop_make() {
-	local arg=$1 name=$3 command=$4 recipe dir dirs=("$images/parts/desktop")
+	local arg=$1 name=$3 command=$4 recipe dir dirs
+	local parts=(desktop "${@:5}")
 
+	parts=("${parts[@]/#/parts/}")
 	if [ "$arg" = --key ]; then
-		desktop_key
+		desktop_key "${parts[@]}"
 		return
 	fi
-	for dir in "${@:5}"; do
-		dirs+=("$images/parts/$dir")
-	done
-	dirs+=("$2")
+	dirs=("${parts[@]/#/$images/}" "$2")
 	recipe=$(dirname "$arg")/recipe
 	mkdir -p "$recipe/files"
 	(cd "$images/demo/files" && cp -a --parents "${DESKTOP_FILES[@]}" \
