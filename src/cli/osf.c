@@ -46,6 +46,10 @@ static const struct column columns[] = {
 	    { "--cpu-weight", ARG_NUMBER, 0, "cpu_weight", .min = 1,           \
 		    .max = 10000,                                              \
 		    .doc = "its share when CPU is short (default 100)" },      \
+	    { "--io-weight", ARG_NUMBER, 0, "io_weight", .min = 1,             \
+		    .max = 10000,                                              \
+		    .doc = "its share of a disk that is short (default "       \
+			   "100)" },                                           \
 	    { "--pids", ARG_NUMBER, 0, "pids_max", .min = 16, .max = 1000000,  \
 		    .doc = "the most processes of a VM (default 2048)" },      \
 	    { "--idle-after", ARG_SECONDS, 0, "idle_after_s",                  \

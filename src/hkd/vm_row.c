@@ -24,8 +24,8 @@
 	"(extract(epoch FROM coalesce(v.expire_soft_at, now()) - "        \
 	"clock_timestamp()) * 1000)::bigint AS expire_in_ms, "            \
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
-	"o.cpu_weight, o.pids_max, coalesce(v.home_mb, o.home_mb) AS "    \
-	"home_mb, t.idmap_slot, "                                         \
+	"o.cpu_weight, o.io_weight, o.pids_max, "                         \
+	"coalesce(v.home_mb, o.home_mb) AS home_mb, t.idmap_slot, "       \
 	"coalesce(o.egress, t.egress) AS egress, "                        \
 	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "        \
 	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \
@@ -116,6 +116,7 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	w->swap_mb = db_i64(res, row, "swap_mb");
 	w->cpu_percent = db_i64(res, row, "cpu_percent");
 	w->cpu_weight = db_i64(res, row, "cpu_weight");
+	w->io_weight = db_i64(res, row, "io_weight");
 	w->pids_max = db_i64(res, row, "pids_max");
 	w->home_mb = db_i64(res, row, "home_mb");
 	take_text(&w->egress, res, row, "egress");

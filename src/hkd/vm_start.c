@@ -152,22 +152,23 @@ vm_start_container(struct vm *vm)
 	    w->hypervisor == HYPERVISOR_KVM ? "machine" : "container");
 	set_step(vm, VM_STEP_START);
 	vm->touched = true;
-	args =
-	    json_pack("{ss sI ss ss sb ss si sI sI sI sI sI sI ss ss sI ss ss "
-		      "sb}",
-		"hypervisor", hypervisor_to_str(w->hypervisor), "epoch",
-		(json_int_t)vm->epoch, "hostname", host, "checksum",
-		vm->checksum, "volatile", (int)w->is_volatile, "address",
-		w->address, "idmap_slot", (int)w->idmap_slot, "memory_mb",
-		(json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
-		"cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
-		(json_int_t)w->cpu_weight, "pids_max", (json_int_t)w->pids_max,
-		"home_mb", (json_int_t)w->home_mb, "home_store",
-		home_store_to_str(s->home_store), "root_store",
-		root_store_to_str(s->root_store), "root_mb",
-		(json_int_t)s->root_mb, "accel", vm_accel_to_str(s->accel),
-		"machine", vm_machine_to_str(s->machine), "memory_merge",
-		(int)w->memory_merge);
+	args = json_pack(
+	    "{ss sI ss ss sb ss si sI sI sI sI sI sI sI ss ss sI ss ss "
+	    "sb}",
+	    "hypervisor", hypervisor_to_str(w->hypervisor), "epoch",
+	    (json_int_t)vm->epoch, "hostname", host, "checksum", vm->checksum,
+	    "volatile", (int)w->is_volatile, "address", w->address,
+	    "idmap_slot", (int)w->idmap_slot, "memory_mb",
+	    (json_int_t)w->memory_mb, "swap_mb", (json_int_t)w->swap_mb,
+	    "cpu_percent", (json_int_t)w->cpu_percent, "cpu_weight",
+	    (json_int_t)w->cpu_weight, "io_weight", (json_int_t)w->io_weight,
+	    "pids_max", (json_int_t)w->pids_max, "home_mb",
+	    (json_int_t)w->home_mb, "home_store",
+	    home_store_to_str(s->home_store), "root_store",
+	    root_store_to_str(s->root_store), "root_mb", (json_int_t)s->root_mb,
+	    "accel", vm_accel_to_str(s->accel), "machine",
+	    vm_machine_to_str(s->machine), "memory_merge",
+	    (int)w->memory_merge);
 	vm_network_args(vm, args);
 	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }

@@ -277,7 +277,7 @@ static bool
 is_used(const struct cgroup_root *root)
 {
 	static const char *const used[] = { ",memory,", ",cpu,", ",pids,",
-		",freezer," };
+		",freezer,", ",blkio," };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(used) && !root->unified; i++)
@@ -291,7 +291,7 @@ static int
 pass_controllers(
     const struct cgroup_root *root, enum cgroup_part part, struct err *err)
 {
-	static const char *const wanted[] = { "memory", "cpu", "pids" };
+	static const char *const wanted[] = { "memory", "cpu", "pids", "io" };
 	size_t i, j;
 
 	for (i = 0; i < ARRAY_SIZE(wanted); i++) {

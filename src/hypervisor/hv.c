@@ -39,6 +39,7 @@ const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
 	FIELD(struct hv_vm, swap_mb, I64, .min = 0, .max = 4194304),
 	FIELD(struct hv_vm, cpu_percent, I32, .min = 0, .max = 102400),
 	FIELD(struct hv_vm, cpu_weight, I32, .min = 1, .max = 10000),
+	FIELD(struct hv_vm, io_weight, I32, .min = 1, .max = 10000),
 	FIELD(struct hv_vm, pids_max, I32, .flags = FIELD_REQUIRED, .min = 16,
 	    .max = 1000000),
 	FIELD(struct hv_vm, home_mb, I32, .min = 0, .max = INT32_MAX),
@@ -55,6 +56,7 @@ const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
 const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",
 	.cpu_weight = 100,
+	.io_weight = 100,
 	.accel = "auto",
 	.machine = "q35",
 };
@@ -64,6 +66,7 @@ const struct field hv_limits_fields[] = { FIELD(
 	FIELD(struct hv_limits, swap_mb, I64),
 	FIELD(struct hv_limits, cpu_percent, I32),
 	FIELD(struct hv_limits, cpu_weight, I32),
+	FIELD(struct hv_limits, io_weight, I32),
 	FIELD(struct hv_limits, pids_max, I32), FIELD_END };
 
 bool

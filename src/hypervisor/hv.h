@@ -49,6 +49,7 @@ struct hv_vm {
 	int64_t swap_mb;
 	int32_t cpu_percent; /* 100 = one CPU; 0: no quota */
 	int32_t cpu_weight;
+	int32_t io_weight; /* 100: normal */
 	int32_t pids_max;
 	int32_t home_mb;
 	enum home_store home_store; /* for what is yet to be made */
@@ -85,6 +86,7 @@ struct hv_limits {
 	int64_t swap_mb;
 	int32_t cpu_percent;
 	int32_t cpu_weight;
+	int32_t io_weight;
 	int32_t pids_max;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the hypervisors share: run.c (an operation, the record of a run),
- * limits.c (what a VM may use), mounts.c (its mount namespace),
+ * limits.c and limits_io.c (what a VM may use), mounts.c (its mount namespace),
  * clean.c (what is left of one). Only in the
  * operation processes.
  */
@@ -61,6 +61,11 @@ int hv_limits_read(
     const struct hv_op *op, struct hv_limits *ret, struct err *err);
 /* What was asked for is what the kernel has. */
 int hv_limits_verify(const struct hv_op *op, struct err *err);
+
+/* Its share of the disk, set and looked at once its group is there. ERR_CONFIG
+ * if the kernel can't weigh it and another than the normal one is asked for. */
+int hv_io_weigh(const struct hv_op *op, struct err *err);
+int32_t hv_io_weight_read(const struct hv_op *op); /* -1: nobody weighs */
 
 /* Kills all processes of the VM and waits for their end. */
 int hv_kill_all(const struct hv_op *op, struct err *err);

@@ -159,7 +159,8 @@ make_place(struct hv_op *op, struct kvm_machine *m, struct err *err)
 	    (r = listen_at(
 		 kvm_console_path(op), &m->fds[KVM_FD_CONSOLE], err)) < 0 ||
 	    (r = kvm_jail_make(op, m, err)) < 0 ||
-	    (r = cgroup_make(&op->cg, CGROUP_CT, op->vm_id, err)) < 0)
+	    (r = cgroup_make(&op->cg, CGROUP_CT, op->vm_id, err)) < 0 ||
+	    (r = hv_io_weigh(op, err)) < 0)
 		return r;
 	return hv_limits_each(op, set_limit, op, err);
 }

@@ -200,6 +200,7 @@ hv_limits_read(const struct hv_op *op, struct hv_limits *ret, struct err *err)
 	if (v >= 0 && !v2)
 		v = (v * 100 + 512) / 1024;
 	ret->cpu_weight = (int32_t)v;
+	ret->io_weight = hv_io_weight_read(op);
 	ret->pids_max = (int32_t)read_or_none(op, LIMIT_PIDS, &v2);
 	return 0;
 }

@@ -74,6 +74,14 @@ start_failure(const struct hv_op *op, struct err *err)
 }
 
 static int
+init_ended(const struct hv_op *op, struct err *err)
+{
+	return err_set(err, ERR_VM_START,
+	    "its init (the agent qvd-vma) ended at once; see %s/console.log",
+	    op->vm_dir);
+}
+
+static int
 start_container(const struct hv_op *op, struct lxc_container *c,
     struct hv_run *run, struct err *err)
 {
@@ -84,10 +92,7 @@ start_container(const struct hv_op *op, struct lxc_container *c,
 	run->pid = c->init_pid(c);
 	run->start_time = run->pid > 0 ? proc_start_time(run->pid) : 0;
 	if (run->start_time == 0 || hv_run_open(run) < 0)
-		return err_set(err, ERR_VM_START,
-		    "its init (the agent qvd-vma) ended at once; see %s/"
-		    "console.log",
-		    op->vm_dir);
+		return init_ended(op, err);
 	return 0;
 }
 
@@ -153,6 +158,23 @@ limit_monitor(const struct hv_op *op)
 		    "cpu.cfs_quota_us", "20000");
 }
 
+/* The container is there: the rest of what holds it, and our note on it. */
+static int
+hold_container(const struct hv_op *op, struct hv_run *run, struct err *err)
+{
+	int r;
+
+	if ((r = hv_limits_verify(op, err)) < 0 ||
+	    (r = hv_io_weigh(op, err)) < 0 ||
+	    (r = lxc_userns_limit(run, err)) < 0 ||
+	    (r = hv_record_write(op, "lxc", run, NULL, err)) < 0 ||
+	    (r = set_sysctls(op, run, err)) < 0)
+		/* Nothing can be held of what has ended. */
+		return hv_wait_end(run->pidfd, 0) ? init_ended(op, err) : r;
+	limit_monitor(op);
+	return 0;
+}
+
 static int
 start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 {
@@ -174,11 +196,8 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 	if ((r = start_container(op, c, run, err)) < 0)
 		return r;
 	hv_phase(run, "container", &since);
-	if ((r = hv_limits_verify(op, err)) < 0 ||
-	    (r = hv_record_write(op, "lxc", run, NULL, err)) < 0 ||
-	    (r = set_sysctls(op, run, err)) < 0)
+	if ((r = hold_container(op, run, err)) < 0)
 		return r;
-	limit_monitor(op);
 	hv_phase(run, "verify", &since);
 	return 0;
 }

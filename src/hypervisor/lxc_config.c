@@ -3,9 +3,11 @@
  * What a container is, as liblxc configuration. Nothing of it is written to
  * disk: the running container is asked, never a file.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <lxc/lxccontainer.h>
 
@@ -14,6 +16,10 @@
 #include "confine/confine.h"
 #include "hypervisor/lxc_priv.h"
 #include "storage/storage.h"
+
+/* Open files of a process in a container. */
+#define FILES_USUAL 1024
+#define FILES_MAX   524288
 
 int
 lxc_config_item(struct lxc_container *c, struct err *err, const char *key,
@@ -185,6 +191,23 @@ set_logs(const struct hv_op *op, struct lxc_container *c, struct err *err)
 	    c, err, "lxc.console.logfile", "%s/console.log", op->vm_dir);
 }
 
+/* systemd's, whatever this daemon was started with; where nothing may be
+ * raised, the daemon's own is the most. */
+static int
+set_files(struct lxc_container *c, struct err *err)
+{
+	struct rlimit own;
+
+	if (getrlimit(RLIMIT_NOFILE, &own) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "read RLIMIT_NOFILE");
+	if (own.rlim_max > FILES_MAX)
+		own.rlim_max = FILES_MAX;
+	return lxc_config_item(c, err, "lxc.prlimit.nofile", "%llu:%llu",
+	    (unsigned long long)(own.rlim_max < FILES_USUAL ? own.rlim_max
+							    : FILES_USUAL),
+	    (unsigned long long)own.rlim_max);
+}
+
 static int
 set_limit(const struct hv_limit *limit, void *arg, struct err *err)
 {
@@ -211,7 +234,8 @@ lxc_config_set(const struct hv_op *op, struct lxc_container *c, struct err *err)
 	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) < 0 ||
 	    (r = set_mounts(op, c, err)) < 0 ||
 	    (r = set_network(op, c, err)) < 0 ||
-	    (r = set_cgroups(op, c, err)) < 0 || (r = set_logs(op, c, err)) < 0)
+	    (r = set_cgroups(op, c, err)) < 0 ||
+	    (r = set_logs(op, c, err)) < 0 || (r = set_files(c, err)) < 0)
 		return r;
 	if ((r = lxc_config_item(
 		 c, err, "lxc.seccomp.profile", "%s/seccomp", op->mnt)) < 0)

@@ -2,7 +2,7 @@
 /*
  * What the files of the lxc hypervisor share. lxc.c starts and stops,
  * lxc_config.c says what a container is, lxc_mounts.c makes its mount
- * namespace.
+ * namespace, lxc_userns.c limits its user namespace.
  */
 #ifndef HYPERVISOR_LXC_PRIV_H
 #define HYPERVISOR_LXC_PRIV_H
@@ -20,6 +20,9 @@ int lxc_mounts_make(
 
 int lxc_config_set(
     const struct hv_op *op, struct lxc_container *c, struct err *err);
+/* Limits of what the kernel counts for its users; run->pidfd is its init. */
+int lxc_userns_limit(const struct hv_run *run, struct err *err);
+
 /* One `key = value`, with the key in the error. */
 int lxc_config_item(struct lxc_container *c, struct err *err, const char *key,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -70,6 +70,7 @@ struct osf_row {
 	int32_t swap_mb;
 	int32_t cpu_percent; /* 100 = one CPU, 0 = no quota */
 	int32_t cpu_weight;
+	int32_t io_weight;
 	int32_t pids_max;
 	int32_t home_mb;      /* 0 = no quota */
 	int32_t idle_after_s; /* 0 = never hibernated */

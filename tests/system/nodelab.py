@@ -251,8 +251,8 @@ class Node:
                 "checksum": checksum, "volatile": False,
                 "address": f"10.88.{vm_id // 250}.{vm_id % 250 + 2}",
                 "idmap_slot": 0, "memory_mb": 64, "swap_mb": 0,
-                "cpu_percent": 0, "cpu_weight": 100, "pids_max": 64,
-                "home_mb": 0, **more}
+                "cpu_percent": 0, "cpu_weight": 100, "io_weight": 100,
+                "pids_max": 64, "home_mb": 0, **more}
 
     def vm(self, vm_id, checksum, **more):
         """(answer, pidfd) of a start."""

@@ -154,9 +154,11 @@ def test_life_of_objects(clean):
     osf = farm.qvd("osf", "show", "xfce", json=True)
     assert (osf["memory_mb"], osf["root"], osf["pids_max"]) == \
         (2048, "volatile", 2048)
-    farm.qvd("osf", "set", "xfce", "--memory", "512M", "--description", "x")
+    farm.qvd("osf", "set", "xfce", "--memory", "512M", "--description", "x",
+             "--io-weight", "300")
     osf = farm.qvd("osf", "show", "xfce", json=True)
-    assert (osf["memory_mb"], osf["description"]) == (512, "x")
+    assert (osf["memory_mb"], osf["description"], osf["io_weight"]) == \
+        (512, "x", 300)
     farm.qvd("osf", "set", "xfce", "--description", "")
     assert farm.qvd("osf", "show", "xfce", json=True)["description"] is None
 

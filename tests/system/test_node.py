@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import random
+import resource
 import select
 import shutil
 import signal
@@ -84,13 +85,63 @@ def test_confined_process(node):
 def test_limits_are_the_kernels(node):
     node.vm(1, node.default, memory_mb=96, swap_mb=32, cpu_percent=50,
             cpu_weight=200, pids_max=40)
-    assert node.ask("vm.limits", vm_id=1) == {
+    limits = node.ask("vm.limits", vm_id=1)
+    limits.pop("io_weight")
+    assert limits == {
         "memory_mb": 96, "swap_mb": 32, "cpu_percent": 50, "cpu_weight": 200,
         "pids_max": 40}
     node.vm(2, node.default)
-    assert node.ask("vm.limits", vm_id=2) == {
+    limits = node.ask("vm.limits", vm_id=2)
+    limits.pop("io_weight")
+    assert limits == {
         "memory_mb": 64, "swap_mb": 0, "cpu_percent": -1, "cpu_weight": 100,
         "pids_max": 64}
+
+
+def io_weights(node, vm_id):
+    """What the kernel has for it: {file: weight}."""
+    return {f: (d / f).read_text().split()[-1]
+            for d in node.groups() if d.parts[-2:] == ("ct", str(vm_id))
+            for f in ("io.weight", "io.bfq.weight", "blkio.bfq.weight")
+            if (d / f).exists()}
+
+
+def test_io_weight(node):
+    """Where the kernel weighs I/O it does so as told; where it doesn't, only
+    what nobody asked for starts."""
+    node.vm(1, node.default)
+    usual = io_weights(node, 1)
+    assert set(usual.values()) <= {"100"}
+    assert node.ask("vm.limits", vm_id=1)["io_weight"] == \
+        (100 if usual else -1)
+    if usual:
+        node.vm(2, node.default, io_weight=250)
+        assert set(io_weights(node, 2).values()) == {"250"}
+        assert node.ask("vm.limits", vm_id=2)["io_weight"] == 250
+    else:
+        e = fails(node, "vm.start",
+                  **node.spec(2, node.default, io_weight=250))
+        assert e.id == "configuration" and "bfq" in e.message
+        assert not node.left(2)
+
+
+def test_limits_of_a_user(node):
+    """What no cgroup counts, and who may change it: not the desktop's root."""
+    pid = node.vm(1, node.default)[0]["pid"]
+    box, path = "/bin/busybox", "/proc/sys/user/max_inotify_instances"
+    theirs = [int(node.inside(pid, box, "cat", p)) for p in (
+        path, "/proc/sys/user/max_inotify_watches",
+        "/proc/sys/user/max_net_namespaces")]
+    assert theirs == [100, 65536, 64]
+    said = node.inside(pid, box, "sh", "-c", f"echo 5000 >{path}",
+                       check=False)
+    assert "Read-only" in said, said
+    assert node.inside(pid, box, "cat", path) == "100\n"
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    files = next(x for x in limits.splitlines() if "open files" in x)
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert files.split()[3:5] == [
+        str(min(x, own)) for x in (1024, 524288)]
 
 
 def test_fork_bomb_ends_at_its_limit(node):
@@ -202,6 +253,8 @@ def test_start_is_refused(node):
     bad(memory_mb=15)
     bad(pids_max=15)
     bad(cpu_weight=0)
+    bad(io_weight=0)
+    bad(io_weight=10001)
     bad(surprise=1)
     assert fails(node, "vm.start", vm_id=1).id == "bad-parameter"
     e = fails(node, "vm.start", **{**spec, "checksum": "0" * 64})

@@ -88,6 +88,7 @@ survives_the_way_to_the_process(void **state)
 		.swap_mb = 256,
 		.cpu_percent = 150,
 		.cpu_weight = 50,
+		.io_weight = 70,
 		.pids_max = 100,
 		.home_mb = 1000 };
 	struct hv_vm back = { 0 };
