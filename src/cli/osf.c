@@ -52,6 +52,9 @@ static const struct column columns[] = {
 			   "100)" },                                           \
 	    { "--pids", ARG_NUMBER, 0, "pids_max", .min = 16, .max = 1000000,  \
 		    .doc = "the most processes of a VM (default 2048)" },      \
+	    { "--devices", ARG_TEXT, 0, "devices", .meta = "WORDS",            \
+		    .doc = "devices of the node that a VM gets: kvm, tun, "    \
+			   "render; empty, the default: none" },               \
 	    { "--idle-after", ARG_SECONDS, 0, "idle_after_s",                  \
 		    .doc = "hibernate a VM whose session is suspended for "    \
 			   "so long, 30m or 2h; 0, the default: never" },      \

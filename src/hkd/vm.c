@@ -73,6 +73,7 @@ vm_free(struct vm *vm)
 	free(vm->want.osf);
 	free(vm->want.tag);
 	free(vm->want.address);
+	free(vm->want.devices);
 	free(vm->want.egress);
 	free(vm->text);
 	free(vm->image_name);

@@ -35,7 +35,8 @@ struct vm_wanted {
 	int64_t idle_after_s; /* 0: never hibernated */
 	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, io_weight;
 	int64_t pids_max, home_mb;
-	char *egress; /* "": the farm's */
+	char *devices; /* "": none */
+	char *egress;  /* "": the farm's */
 	int64_t rate_kbit;
 };
 

@@ -26,7 +26,7 @@
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
 	"o.cpu_weight, o.io_weight, o.pids_max, "                         \
 	"coalesce(v.home_mb, o.home_mb) AS home_mb, t.idmap_slot, "       \
-	"coalesce(o.egress, t.egress) AS egress, "                        \
+	"o.devices, coalesce(o.egress, t.egress) AS egress, "             \
 	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "        \
 	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \
 	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "       \
@@ -119,6 +119,7 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	w->io_weight = db_i64(res, row, "io_weight");
 	w->pids_max = db_i64(res, row, "pids_max");
 	w->home_mb = db_i64(res, row, "home_mb");
+	take_text(&w->devices, res, row, "devices");
 	take_text(&w->egress, res, row, "egress");
 	w->rate_kbit = db_i64(res, row, "rate_kbit");
 	w->idle_after_s = db_i64(res, row, "idle_after_s");

@@ -169,6 +169,7 @@ vm_start_container(struct vm *vm)
 	    "accel", vm_accel_to_str(s->accel), "machine",
 	    vm_machine_to_str(s->machine), "memory_merge",
 	    (int)w->memory_merge);
+	json_object_set_new(args, "devices", json_string(w->devices));
 	vm_network_args(vm, args);
 	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "json/json.h"
+#include "model/device.h"
 #include "model/egress.h"
 #include "storage/storage.h"
 
@@ -49,6 +50,8 @@ const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
 	FIELD_ENUM_OF(struct hv_vm, home_store, home_store_words),
 	FIELD_ENUM_OF(struct hv_vm, root_store, root_store_words),
 	FIELD(struct hv_vm, root_mb, I32, .min = 0, .max = INT32_MAX),
+	FIELD(struct hv_vm, devices, STR, .max = DEVICE_TEXT_MAX,
+	    .check = device_check),
 	FIELD(struct hv_vm, accel, STR, .max = 8),
 	FIELD(struct hv_vm, machine, STR, .max = 16),
 	FIELD(struct hv_vm, memory_merge, BOOL), FIELD_END };
@@ -57,6 +60,7 @@ const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",
 	.cpu_weight = 100,
 	.io_weight = 100,
+	.devices = "",
 	.accel = "auto",
 	.machine = "q35",
 };
@@ -113,6 +117,10 @@ hv_vm_check(const struct hv_vm *vm, struct err *err)
 	if (!hv_is_hostname(vm->hostname))
 		return err_set(err, ERR_PARAMETER,
 		    "hostname: not letters, digits and '-', at most 63");
+	if (str_eq(vm->hypervisor, "kvm") && vm->devices[0] != '\0')
+		return err_set(err, ERR_CONFIG,
+		    "devices of the node are for containers; take them from "
+		    "the OSF (qvd osf set OSF --devices '')");
 	return 0;
 }
 

@@ -58,6 +58,8 @@ struct hv_vm {
 	/* The firewall's, no concern of a hypervisor (confine/confine.h). */
 	const char *egress;
 	int64_t rate_kbit;
+	/* Of containers. */
+	const char *devices; /* words of model/device.h */
 	/* Of virtual machines. */
 	const char *accel;   /* "auto", "kvm", "tcg" */
 	const char *machine; /* "q35", "microvm" */

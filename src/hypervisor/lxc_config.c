@@ -233,6 +233,7 @@ lxc_config_set(const struct hv_op *op, struct lxc_container *c, struct err *err)
 		 c, err, "lxc.uts.name", "%s", op->vm->hostname)) < 0 ||
 	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) < 0 ||
 	    (r = set_mounts(op, c, err)) < 0 ||
+	    (r = lxc_devices_config(op, c, err)) < 0 ||
 	    (r = set_network(op, c, err)) < 0 ||
 	    (r = set_cgroups(op, c, err)) < 0 ||
 	    (r = set_logs(op, c, err)) < 0 || (r = set_files(c, err)) < 0)

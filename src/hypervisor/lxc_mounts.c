@@ -163,6 +163,7 @@ lxc_mounts_make(
 	    (r = mount_storage(op, base, ret_home, err)) < 0 ||
 	    (r = mount_channel(op, base, err)) < 0 ||
 	    (r = mount_agent(op, err)) < 0 ||
+	    (r = lxc_devices_make(op, base, err)) < 0 ||
 	    (r = write_resolv_conf(op, err)) < 0)
 		return r;
 	return write_file(op, "seccomp", lxc_seccomp_profile, err);

@@ -2,7 +2,8 @@
 /*
  * What the files of the lxc hypervisor share. lxc.c starts and stops,
  * lxc_config.c says what a container is, lxc_mounts.c makes its mount
- * namespace, lxc_userns.c limits its user namespace.
+ * namespace, lxc_userns.c limits its user namespace,
+ * lxc_devices.c gives it devices.
  */
 #ifndef HYPERVISOR_LXC_PRIV_H
 #define HYPERVISOR_LXC_PRIV_H
@@ -19,6 +20,10 @@ int lxc_mounts_make(
     const struct hv_op *op, struct home_info *ret_home, struct err *err);
 
 int lxc_config_set(
+    const struct hv_op *op, struct lxc_container *c, struct err *err);
+/* Makes what op->vm->devices names, under op->mnt; says where it goes. */
+int lxc_devices_make(const struct hv_op *op, uid_t base, struct err *err);
+int lxc_devices_config(
     const struct hv_op *op, struct lxc_container *c, struct err *err);
 /* Limits of what the kernel counts for its users; run->pidfd is its init. */
 int lxc_userns_limit(const struct hv_run *run, struct err *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model/rows.h"
 
+#include "model/device.h"
 #include "model/egress.h"
 
 #define RO    .flags = FIELD_READONLY
@@ -80,6 +81,10 @@ const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	    .doc = "Limit of processes and threads."),
 	FIELD(struct osf_row, home_mb, I32, .min = 0, .max = INT32_MAX,
 	    .doc = "Size of a home, MiB; 0 is no limit."),
+	FIELD(struct osf_row, devices, STR, .max = DEVICE_TEXT_MAX,
+	    .check = device_check,
+	    .doc = "Devices of the node that its desktops get: kvm, tun, "
+		   "render."),
 	FIELD(struct osf_row, idle_after_s, I32, .min = 0, .max = 31536000,
 	    .doc = "Seconds after which a desktop whose session is suspended "
 		   "is hibernated; 0 is never."),

@@ -73,6 +73,7 @@ struct osf_row {
 	int32_t io_weight;
 	int32_t pids_max;
 	int32_t home_mb;      /* 0 = no quota */
+	const char *devices;  /* model/device.h; NULL: none */
 	int32_t idle_after_s; /* 0 = never hibernated */
 	int32_t keep_images;
 	int64_t created_at;

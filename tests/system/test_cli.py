@@ -155,11 +155,14 @@ def test_life_of_objects(clean):
     assert (osf["memory_mb"], osf["root"], osf["pids_max"]) == \
         (2048, "volatile", 2048)
     farm.qvd("osf", "set", "xfce", "--memory", "512M", "--description", "x",
-             "--io-weight", "300")
+             "--io-weight", "300", "--devices", "render")
     osf = farm.qvd("osf", "show", "xfce", json=True)
-    assert (osf["memory_mb"], osf["description"], osf["io_weight"]) == \
-        (512, "x", 300)
-    farm.qvd("osf", "set", "xfce", "--description", "")
+    assert (osf["memory_mb"], osf["description"], osf["io_weight"],
+            osf["devices"]) == (512, "x", 300, "render")
+    refused(farm, "osf", "set", "xfce", "--devices", "/dev/sda",
+            status=18, text="there are kvm, tun and render")
+    farm.qvd("osf", "set", "xfce", "--description", "", "--devices", "")
+    assert farm.qvd("osf", "show", "xfce", json=True)["devices"] is None
     assert farm.qvd("osf", "show", "xfce", json=True)["description"] is None
 
     assert re.fullmatch(

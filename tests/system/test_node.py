@@ -125,6 +125,42 @@ def test_io_weight(node):
         assert not node.left(2)
 
 
+def test_devices_by_name(node):
+    """What the policy names and the node has, for every user of the desktop;
+    nothing else, and no path."""
+    def fails_with(devices):
+        e = fails(node, "vm.start",
+                  **node.spec(1, node.default, devices=devices))
+        assert not node.left(1)
+        return e
+
+    for bad in ("/dev/tun", "../net/tun", "vda", "tun /dev/vda"):
+        e = fails_with(bad)
+        assert e.id == "bad-parameter" and "kvm, tun and render" in e.message
+    if not pathlib.Path("/dev/kvm").exists():
+        e = fails_with("kvm")
+        assert e.id == "configuration" and "no /dev/kvm" in e.message
+    pid = node.vm(1, node.default)[0]["pid"]
+    box = "/bin/busybox"
+    usual = set(node.inside(pid, box, "ls", "/dev").split())
+    assert not usual & {"net", "kvm", "dri", "fuse"}, usual
+    tun = pathlib.Path("/dev/net/tun")
+    if not tun.exists():
+        assert fails_with("tun").id == "conflict"  # it runs
+        return
+    pid = node.vm(2, node.default, devices="tun", idmap_slot=2)[0]["pid"]
+    assert set(node.inside(pid, box, "ls", "/dev").split()) == \
+        usual | {"net"}
+    assert node.inside(pid, box, "stat", "-c", "%t:%T %a %u",
+                       "/dev/net/tun") == "a:c8 666 0\n"
+    said = node.inside(pid, box, "unshare", "-n", box, "tunctl", "-t", "t0")
+    assert "t0" in said, said
+    # The desktop's root changes its own only.
+    before = tun.stat().st_mode
+    node.inside(pid, box, "chmod", "600", "/dev/net/tun")
+    assert tun.stat().st_mode == before
+
+
 def test_limits_of_a_user(node):
     """What no cgroup counts, and who may change it: not the desktop's root."""
     pid = node.vm(1, node.default)[0]["pid"]

@@ -11,13 +11,15 @@ _marks = itertools.count()
 class Desk:
     """A client that is in the VM's desktop, with the keyboard in a terminal.
 
-    home: the user's home as the node sees it.
+    home: the user's home as the node sees it; one with a limit is only in the
+    desktop's own mounts.
     """
 
-    def __init__(self, farm, screen, *args, vm=None, login="alice"):
+    def __init__(self, farm, screen, *args, vm=None, login="alice",
+                 home=None):
         self.farm, self.screen = farm, screen
         self.vm = vm or farm.vm
-        self.home = farm.data / f"homes/{self.vm}/{login}"
+        self.home = home or farm.data / f"homes/{self.vm}/{login}"
         self.client = farm.client("--vm", self.vm, "--geometry", "1280x800",
                                   "--link", "lan", *args, user=login,
                                   display=screen)
