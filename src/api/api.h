@@ -87,6 +87,7 @@ struct request {
 	struct http_params query;
 	json_t *body; /* NULL: none */
 	bool wait;
+	bool wants_stream; /* it may become one: respond_stream() */
 	bool committing;
 	bool failed; /* answered with an error: steps to come do nothing */
 	struct db_txn *txn;
@@ -101,6 +102,8 @@ struct request {
 
 /* Answers; each ends the request. */
 void respond(struct request *req, int status, json_t *value);
+/* The connection becomes a stream, relayed to and from fd, which is taken. */
+void respond_stream(struct request *req, int fd);
 void respond_err(struct request *req, const struct err *err);
 void respond_fail(struct request *req, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -246,6 +249,7 @@ void expiry_wake(struct api *api);
 void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);
+void vm_stream(struct request *req);
 void host_repair(struct request *req);
 void host_usage(struct request *req);
 void home_act(struct request *req);

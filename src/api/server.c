@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "json/json.h"
+#include "net/tunnel.h"
 
 #define CLIENTS_MAX   256
 #define REQUEST_BYTES ((size_t)4 * 1024 * 1024)
@@ -21,7 +23,8 @@ struct client {
 	struct list link;
 	struct api *api;
 	struct http_conn *conn;
-	struct request *req; /* being answered */
+	struct request *req;   /* being answered */
+	struct tunnel *tunnel; /* it has become a stream; conn is NULL */
 	struct ucred peer;
 };
 
@@ -558,7 +561,7 @@ on_request(struct http_conn *conn, struct http_request *http, void *arg)
 {
 	struct client *client = arg;
 	struct request *req = new0(struct request);
-	const char *wait;
+	const char *wait, *upgrade;
 
 	req->api = client->api;
 	req->arena = arena_new(REQUEST_BYTES);
@@ -574,6 +577,8 @@ on_request(struct http_conn *conn, struct http_request *http, void *arg)
 	if (!find_route(req, http->method, http->path) || !may(req, client) ||
 	    !take_query(req, http) || !take_body(req, http))
 		return;
+	upgrade = http_header(&http->headers, "Upgrade");
+	req->wants_stream = upgrade != NULL && str_eq(upgrade, "qvd-stream/1");
 	wait = query_str(req, "wait");
 	req->wait = wait != NULL && str_eq(wait, "1");
 	if (req->api->stopping)
@@ -622,10 +627,41 @@ on_close(struct http_conn *conn, void *arg)
 	client_free(arg);
 }
 
+/* Streams: who has got one is still a client, with nothing to ask. */
+
+static void
+on_stream_end(struct tunnel *tunnel, const struct err *err,
+    const struct tunnel_stats *stats, void *arg)
+{
+	struct client *client = arg;
+
+	client->tunnel = NULL;
+	client_free(client);
+}
+
 static void
 on_io(struct io *io, enum io_event event, void *arg)
 {
 	/* The HTTP connection takes its place at once. */
+}
+
+void
+respond_stream(struct request *req, int fd)
+{
+	struct client *client = req->client;
+	struct api *api = req->api;
+	struct io *io;
+
+	if (req->answered || client == NULL) {
+		close(fd);
+		return;
+	}
+	io = http_upgrade(
+	    req->conn, "Connection: Upgrade\r\nUpgrade: qvd-stream/1\r\n");
+	client->conn = NULL;
+	answered(req);
+	client->tunnel = tunnel_new(api->loop, io,
+	    io_new(api->loop, fd, on_io, client), on_stream_end, client);
 }
 
 static void
@@ -682,7 +718,10 @@ server_stop(struct api *api)
 	LIST_EACH (&api->clients, client, struct client, link) {
 		if (client->req != NULL)
 			continue;
-		http_conn_free(client->conn);
+		if (client->tunnel != NULL)
+			tunnel_free(client->tunnel);
+		else
+			http_conn_free(client->conn);
 		client_free(client);
 	}
 }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/nouns.h"
+#include "cli/vm.h"
 #include "json/json.h"
 #include "model/states.h"
 
@@ -73,6 +74,11 @@ static const struct arg set_args[] = {
 static const struct arg run_args[] = {
 	{ "VM", ARG_VM, ARG_REQUIRED | ARG_MANY, .doc = VM_DOC },
 	{ "--no-wait", ARG_FLAG, 0, .doc = "does not wait until it is so" },
+	ARG_END,
+};
+
+static const struct arg look_args[] = {
+	{ "VM", ARG_VM, ARG_REQUIRED, .doc = VM_DOC },
 	ARG_END,
 };
 
@@ -165,6 +171,13 @@ static const struct command commands[] = {
 	    "Tells users that their VMs are to be restarted, and restarts them",
 	    "What runs is told or restarted after the times given; a VM that "
 	    "starts anew before that has nothing to expire." },
+	{ "console", vm_console, look_args, "Shows the console of a machine",
+	    "Its serial console, as root in it; Ctrl-] leaves it. One looks at "
+	    "a time. Containers have none." },
+	{ "screen", vm_screen, look_args, "Shows the screen of a machine",
+	    "Offers it to VNC viewers of yours on a unix socket until it is "
+	    "interrupted, and starts vncviewer where there is a display. "
+	    "Nothing listens on the network. Containers have none." },
 	{ "block", run_block, one_args, .summary = "Keeps users out of VMs" },
 	{ "unblock", run_unblock, one_args,
 	    .summary = "Lets users into VMs again" },

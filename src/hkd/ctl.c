@@ -13,14 +13,14 @@
 
 #define CHANNEL_WAIT_MS 5000
 #define CHANNEL_MS      (CHANNEL_WAIT_MS + 5000)
+#define LOOK_MS         20000
 
 struct ctl_peer {
 	struct list link;
 	struct node *node;
 	struct rpc *rpc;
 	bool channels; /* it may ask for streams into VMs */
-	bool repairs;  /* it may have the node repaired */
-	bool images;   /* it may ask about the image store */
+	bool admin;    /* it speaks for an administrator: images, repairs */
 };
 
 struct node *
@@ -32,7 +32,7 @@ ctl_node(const struct ctl_peer *peer)
 bool
 ctl_may_images(const struct ctl_peer *peer)
 {
-	return peer->images;
+	return peer->admin;
 }
 
 /* A vm.channel on its way to the helper and back. */
@@ -108,6 +108,58 @@ handle_channel(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	rpc_call_on_cancel(call, on_cancel, relay);
 }
 
+/* The console or the screen of a virtual machine, for its administrator. */
+static int
+find_machine(const struct ctl_peer *peer, const json_t *args, struct vm **ret,
+    struct err *err)
+{
+	int64_t id = json_get_int(args, "vm_id", 0);
+	struct vm *vm = map_get(&peer->node->vms, (uint64_t)id);
+
+	if (!peer->admin)
+		return err_set(err, ERR_FORBIDDEN,
+		    "only root and qvd-api may look at machines");
+	if (vm == NULL || vm->pid == 0)
+		return err_set(err, ERR_NOT_FOUND,
+		    "VM %lld isn't running on this node", (long long)id);
+	*ret = vm;
+	return 0;
+}
+
+static void
+ask_look(struct rpc_call *call, const json_t *args, int fd,
+    struct ctl_peer *peer, const char *op)
+{
+	struct relay *relay;
+	struct vm *vm = NULL;
+	struct err err;
+
+	closep(&fd);
+	if (find_machine(peer, args, &vm, &err) < 0) {
+		rpc_fail(call, &err);
+		return;
+	}
+	vm_wake(vm, "for its administrator");
+	relay = new0(struct relay);
+	relay->call = call;
+	relay->request = rpc_ask(peer->node->helper, op,
+	    json_pack("{sI}", "vm_id", (json_int_t)vm->id), -1, LOOK_MS,
+	    on_channel, relay);
+	rpc_call_on_cancel(call, on_cancel, relay);
+}
+
+static void
+handle_console(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	ask_look(call, args, fd, arg, "vm.console");
+}
+
+static void
+handle_screen(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	ask_look(call, args, fd, arg, "vm.screen");
+}
+
 static void
 handle_state(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
@@ -149,7 +201,7 @@ handle_repair(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	int r = 0;
 
 	closep(&fd);
-	if (!peer->repairs)
+	if (!peer->admin)
 		r = err_set(&err, ERR_FORBIDDEN,
 		    "only root and qvd-api may have the node repaired");
 	if (r < 0 ||
@@ -169,6 +221,8 @@ handle_usage(struct rpc_call *call, const json_t *args, int fd, void *arg)
 
 static const struct rpc_op operations[] = {
 	{ "vm.channel", handle_channel },
+	{ "vm.console", handle_console },
+	{ "vm.screen", handle_screen },
 	{ "host.repair", handle_repair },
 	{ "host.state", handle_state },
 	{ "host.usage", handle_usage },
@@ -216,8 +270,7 @@ on_accept(int fd, const struct rpc_peer *who, void *arg)
 	peer = new0(struct ctl_peer);
 	peer->node = node;
 	peer->channels = who->uid == 0 || is_user(who->uid, "qvd-l7r");
-	peer->repairs = who->uid == 0 || is_user(who->uid, "qvd-api");
-	peer->images = who->uid == 0 || is_user(who->uid, "qvd-api");
+	peer->admin = who->uid == 0 || is_user(who->uid, "qvd-api");
 	list_init(&peer->link);
 	list_add(&node->ctl_peers, &peer->link);
 	peer->rpc = rpc_new(node->loop, fd, operations, on_closed, peer);

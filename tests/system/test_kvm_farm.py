@@ -5,6 +5,7 @@ agent answers over TCP, and what is killed is found again."""
 import os
 import select
 import socket
+import subprocess
 import time
 
 import kvmguest
@@ -31,6 +32,45 @@ def farm():
         yield farm
 
 
+def look_at_console_and_screen(farm, vm):
+    """By the administrator's commands."""
+    def begin(verb):
+        return subprocess.Popen(
+            [farm.programs / "qvd", "vm", verb, "alice/machine"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=farm.env)
+    with begin("console") as shell:
+        shell.stdin.write(b"\necho BE''GIN $(hostname) E''ND\n")
+        shell.stdin.flush()
+        read_until(shell.stdout.fileno(), b"BEGIN machine END")
+        shell.terminate()
+    with begin("screen") as screen:
+        line = screen.stdout.readline().decode()
+        path = line.split(": ")[1].strip()
+        for _ in range(2):  # one viewer after the other
+            with socket.socket(socket.AF_UNIX) as viewer:
+                viewer.settimeout(60)
+                viewer.connect(path)
+                assert viewer.recv(12) == b"RFB 003.008\n"
+        screen.terminate()
+    assert screen.returncode == 0 and not os.path.exists(path)
+    assert [a for a, in farm.sql(
+        "SELECT DISTINCT action FROM audit WHERE action IN "
+        "('vms.console', 'vms.screen') ORDER BY action")] == \
+        ["vms.console", "vms.screen"]
+
+
+def read_until(fd, word, timeout=120):
+    """What is said there until the word was said."""
+    said, end = b"", time.monotonic() + timeout
+    while word not in said:
+        left = end - time.monotonic()
+        assert left > 0 and select.select([fd], [], [], left)[0], said
+        data = os.read(fd, 65536)
+        assert data, said
+        said += data
+    return said
+
+
 def test_life_through_rows(farm):
     vm = farm.vm
     want(farm, vm)
@@ -52,6 +92,8 @@ def test_life_through_rows(farm):
         wait_house(farm)
         assert row(farm, vm)["pid"] == run_["pid"] and alive(run_["pid"])
 
+    look_at_console_and_screen(farm, vm)
+
     # Its power button ends it in order.
     want(farm, vm, False)
     wait(farm, vm, "stopped", timeout=120)
@@ -64,17 +106,12 @@ def test_life_through_rows(farm):
 def console(farm, vm, *talk, timeout=200):
     """Says something on the machine's serial console after each of the words
     that it waits for; what the machine said."""
-    said, end = b"", time.monotonic() + timeout
+    said = b""
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(farm.run / f"vms/{vm}/console.sock"))
         for word, answer in talk:
             s.sendall(answer.encode())
-            while word.encode() not in said:
-                left = end - time.monotonic()
-                assert left > 0 and select.select([s], [], [], left)[0], said
-                data = s.recv(65536)
-                assert data, said
-                said += data
+            said += read_until(s.fileno(), word.encode(), timeout)
     return said.decode(errors="replace")
 
 
@@ -139,3 +176,18 @@ def test_refuses_an_image_without_kernel(farm):
     want(farm, vm, False)
     wait(farm, vm, "stopped")
     farm.assert_clean(vm)
+
+
+def test_what_has_no_console(farm):
+    tree = farm.dir / "bare"
+    (tree / "etc").mkdir(parents=True)
+    farm.add_osf("bare", tree)
+    farm.add_vm("alice", "bare", "bare")
+    for verb in ("console", "screen"):
+        failed = farm.qvd("vm", verb, "alice/bare", check=False)
+        assert failed.status == 16, failed.err
+        assert "start it first" in failed.err
+    # The API gives a stream only to who asks for one.
+    said = run("curl", "-sS", "-X", "POST", "--unix-socket",
+               farm.run / "api.sock", f"http://qvd/v1/vms/{farm.vm}/console")
+    assert "Upgrade" in said
