@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Parts of `qvd vm` in files of their own. */
+/*
+ * The commands of `qvd vm` beside those of all nouns and its table (vm.c):
+ * vm_stream.c shows consoles and screens. Nothing to own. Runs as the caller.
+ */
 #ifndef CLI_VM_H
 #define CLI_VM_H
 

@@ -8,10 +8,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "hkd/op.h"
 #include "json/json.h"
+#include "storage/disk.h"
 #include "storage/machine.h"
 #include "storage/storage.h"
 
@@ -48,17 +50,61 @@ image_op_import(const struct image_op_node *node, const json_t *args,
 	};
 }
 
+/* A bare disk is the only file of its image. A raw one becomes a qcow2 file in
+ * `work`, a directory of this import's own. */
+static int
+take_disk(struct image_import *import, const char *work, char **ret_source,
+    struct err *err)
+{
+	const char *format;
+	int r;
+
+	if ((r = storage_disk_file(import->source, &format, err)) < 0 ||
+	    format == NULL)
+		return r;
+	import->file_as = "disk.qcow2";
+	if (str_eq(format, "qcow2"))
+		return 0;
+	on_progress(0, "converting the disk", NULL);
+	*ret_source = xasprintf("%s/disk.qcow2", work);
+	if ((r = fs_mkdirs(work, 0700, err)) < 0 ||
+	    (r = storage_disk_convert(import->source, *ret_source, err)) < 0)
+		return r;
+	import->source = *ret_source;
+	return 0;
+}
+
+/* What imports of disks that were killed have left. They have the same turn
+ * as collections of garbage, so none is under way. */
+static int
+drop_disks(const struct image_op_node *node, bool dry_run, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = xasprintf("%s/images/disks", node->data_dir);
+
+	return dry_run ? 0 : fs_remove_tree(dir, err);
+}
+
 static int
 do_import(const struct image_op_node *node, const json_t *args, struct err *err)
 {
 	struct image_import import;
 	struct image_imported done;
+	_cleanup_(freep)
+	char *work = NULL;
+	_cleanup_(freep)
+	char *source = NULL;
 	int r;
 
 	image_op_import(node, args, &import);
-	if ((r = image_import(&import, &done, err)) < 0)
-		return r;
-	return image_op_send_imported(&done);
+	work = xasprintf(
+	    "%s/images/disks/%lld", node->data_dir, (long long)import.image_id);
+	if ((r = take_disk(&import, work, &source, err)) < 0)
+		err_wrap(err, r, "import '%s'", import.source);
+	else
+		r = image_import(&import, &done, err);
+	fs_remove_tree(work, NULL);
+	return r < 0 ? r : image_op_send_imported(&done);
 }
 
 static int
@@ -187,6 +233,8 @@ do_gc(const struct image_op_node *node, const json_t *args, struct err *err)
 	if (r == 0)
 		r = storage_machine_collect(
 		    node->data_dir, gc.dry_run, &found.bytes, err);
+	if (r == 0)
+		r = drop_disks(node, gc.dry_run, err);
 	for (i = 0; i < gc.n_used; i++)
 		free(used[i]);
 	free(used);

@@ -284,11 +284,15 @@ image_add_file(struct image_tree *tree, const char *source, const char *as,
 	int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct walk w = { .tree = tree, .source = source };
 	struct reader reader = { &w, "", fd };
+	const struct image_entry top = { .path = ".", .mode = S_IFDIR | 0755 };
 	struct image_entry e = { .path = as, .mode = S_IFREG | 0644 };
 	struct stat st;
+	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
 	e.size = (uint64_t)st.st_size;
+	if ((r = image_tree_add(tree, &top, NULL, NULL, err)) < 0)
+		return r;
 	return image_tree_add(tree, &e, read_fd, &reader, err);
 }

@@ -38,6 +38,13 @@ int storage_disk_open(
     const char *tree, struct storage_disk *ret, struct err *err);
 /* Where the VM's own state of that image is: <data>/vms/<id>/... Heap. */
 char *storage_disk_dir(const struct storage_disk_vm *vm);
+/* Whether that file is a disk of a virtual machine, and in which format
+ * ("qcow2" by what is in it, "raw" by its name: .raw, .img, .iso); NULL: none.
+ * ERR_IMAGE if it leans on other files. */
+int storage_disk_file(
+    const char *path, const char **ret_format, struct err *err);
+/* A raw disk as a new qcow2 file, in which what is zero takes no room. */
+int storage_disk_convert(const char *raw, const char *to, struct err *err);
 /* The disk that was made of an image that is a tree (machine.h). */
 int storage_disk_open_tree(const struct storage_disk_vm *vm,
     struct storage_disk *ret, struct err *err);

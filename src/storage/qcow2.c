@@ -31,6 +31,7 @@
 #define BYTES_MAX      (INT64_C(64) << 40)
 #define HOME_DEFAULT   (INT64_C(16) << 30) /* sparse */
 #define ROOT_DEFAULT   (INT64_C(16) << 30) /* of a tree; sparse */
+#define QCOW2_MAGIC    "QFI\xfb"
 #define QCOW2_DATAFILE 4 /* incompatible feature: contents elsewhere */
 
 static const char qemu_img[] = "/usr/bin/qemu-img";
@@ -59,7 +60,7 @@ read_qcow2(int fd, const char *path, int64_t *ret_bytes, struct err *err)
 	uint64_t size;
 
 	if (pread(fd, &h, sizeof(h), 0) != sizeof(h) ||
-	    memcmp(h.magic, "QFI\xfb", 4) != 0)
+	    memcmp(h.magic, QCOW2_MAGIC, 4) != 0)
 		return err_set(err, ERR_IMAGE, "'%s' is no qcow2 file", path);
 	if (h.backing_offset != 0)
 		return err_set(err, ERR_IMAGE,
@@ -133,6 +134,53 @@ storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 	return err_set(err, ERR_IMAGE,
 	    "the image has no disk of a virtual machine: a file disk.qcow2 or "
 	    "disk.raw is needed at its top");
+}
+
+int
+storage_disk_file(const char *path, const char **ret_format, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char magic[4] = "";
+	struct stat st;
+	int64_t bytes;
+
+	*ret_format = NULL;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, ERR_NOT_FOUND, errno, "open '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    memcmp(magic, QCOW2_MAGIC, sizeof(magic)) == 0) {
+		*ret_format = "qcow2";
+		return read_qcow2(fd, path, &bytes, err);
+	}
+	if (str_ends(path, ".qcow2"))
+		return err_set(err, ERR_IMAGE, "'%s' is no qcow2 file", path);
+	if (!str_ends(path, ".raw") && !str_ends(path, ".img") &&
+	    !str_ends(path, ".iso"))
+		return 0;
+	if (st.st_size < SECTOR || st.st_size % SECTOR != 0)
+		return err_set(err, ERR_IMAGE,
+		    "'%s' is no disk: %lld bytes are no whole sectors of %d",
+		    path, (long long)st.st_size, SECTOR);
+	*ret_format = "raw";
+	return 0;
+}
+
+int
+storage_disk_convert(const char *raw, const char *to, struct err *err)
+{
+	/* The format is said: nothing in the file is taken for a header. */
+	const char *const argv[] = { qemu_img, "convert", "-f", "raw", "-O",
+		"qcow2", raw, to, NULL };
+
+	if (access(qemu_img, X_OK) < 0)
+		return err_errno(err, ERR_CONFIG, errno,
+		    "%s (disks of virtual machines need the package "
+		    "qemu-utils)",
+		    qemu_img);
+	return tool_run(argv, 0, err);
 }
 
 int

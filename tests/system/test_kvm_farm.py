@@ -191,3 +191,29 @@ def test_what_has_no_console(farm):
     said = run("curl", "-sS", "-X", "POST", "--unix-socket",
                farm.run / "api.sock", f"http://qvd/v1/vms/{farm.vm}/console")
     assert "Upgrade" in said
+
+
+def test_bare_disks(farm):
+    farm.add_osf("disks", None, "--hypervisor", "kvm")
+
+    def bring(name, *how):
+        path = farm.dir / name
+        if how:
+            run("qemu-img", "create", "-q", *how)
+        else:
+            path.write_bytes(b"\x55" * 4096 + bytes(1 << 20))
+        return farm.qvd("image", "import", path, "--osf", "disks", check=False)
+    good, based = farm.dir / "good.qcow2", farm.dir / "based.qcow2"
+    for done in (bring("good.qcow2", "-f", "qcow2", good, "1M"),
+                 bring("plain.img")):
+        assert done.status == 0, done.err
+    assert farm.sql("SELECT DISTINCT state, hypervisors FROM images i JOIN "
+                    "osfs o ON o.id = i.osf_id WHERE o.name = 'disks'") == \
+        [("published", "kvm")]
+    # One that would show a file of the node to the guest; and no disks.
+    refused = bring("based.qcow2", "-f", "qcow2", "-u", "-b", "/etc/shadow",
+                    "-F", "raw", based, "1M")
+    assert refused.status == 29 and "backing file" in refused.err
+    refused = bring("false.qcow2")
+    assert refused.status == 29 and "no qcow2" in refused.err
+    assert not list(farm.data.glob("images/disks/*"))
