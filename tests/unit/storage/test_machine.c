@@ -76,6 +76,7 @@ image_close(struct image *im)
 static char *
 names(const char *data, size_t len)
 {
+	_cleanup_(buf_done)
 	struct buf out;
 	size_t at = 0;
 
@@ -151,6 +152,7 @@ static void
 test_refuses(void **state)
 {
 	static const char dots[] = "././././././././././././";
+	_cleanup_(buf_done)
 	struct buf line;
 	_cleanup_(freep)
 	char *many = NULL;
