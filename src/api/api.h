@@ -158,6 +158,9 @@ const char *query_str(const struct request *req, const char *name);
 /* False (and answered) if it is there and not a number in range. */
 bool query_i64(struct request *req, const char *name, int64_t min, int64_t max,
     int64_t *ret, bool *ret_there);
+/* The same, 1 to max, as the statement's next parameter: NULL if not there. */
+bool query_param_i64(
+    struct request *req, const char *name, int64_t max, struct db_params *p);
 /* False (and answered) if there is another than those (NULL-ended). */
 bool query_check(struct request *req, const char *const *names);
 

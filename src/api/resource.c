@@ -28,20 +28,14 @@ filter_params(
     struct request *req, const struct resource *resource, struct db_params *p)
 {
 	const char *const *f;
-	int64_t n;
-	bool there;
 
 	for (f = resource->filters; *f != NULL; f++) {
 		if (!str_ends(*f, "_id")) {
 			db_param_str(p, query_str(req, *f));
 			continue;
 		}
-		if (!query_i64(req, *f, 1, INT32_MAX, &n, &there))
+		if (!query_param_i64(req, *f, INT32_MAX, p))
 			return false;
-		if (there)
-			db_param_i64(p, n);
-		else
-			db_param_null(p);
 	}
 	return true;
 }
@@ -308,8 +302,9 @@ on_set_commit(struct request *req, const struct db_result *res)
 	respond_object(req, req->route->resource, req->id, 200);
 }
 
+/* The change has found its row, or there is none. */
 static void
-on_set(struct request *req, const struct db_result *res)
+commit_found(struct request *req, const struct db_result *res, step_cb next)
 {
 	const struct resource *resource = req->route->resource;
 
@@ -317,8 +312,13 @@ on_set(struct request *req, const struct db_result *res)
 		respond_fail(req, ERR_NOT_FOUND, "there is no %s %" PRId64,
 		    resource->noun, req->id);
 	else
-		change_commit(
-		    req, object_text(req, resource, req->id), on_set_commit);
+		change_commit(req, object_text(req, resource, req->id), next);
+}
+
+static void
+on_set(struct request *req, const struct db_result *res)
+{
+	commit_found(req, res, on_set_commit);
 }
 
 static void
@@ -361,14 +361,7 @@ on_del_commit(struct request *req, const struct db_result *res)
 static void
 on_deleted(struct request *req, const struct db_result *res)
 {
-	const struct resource *resource = req->route->resource;
-
-	if (db_rows(res) == 0)
-		respond_fail(req, ERR_NOT_FOUND, "there is no %s %" PRId64,
-		    resource->noun, req->id);
-	else
-		change_commit(
-		    req, object_text(req, resource, req->id), on_del_commit);
+	commit_found(req, res, on_del_commit);
 }
 
 static void

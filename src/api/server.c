@@ -396,6 +396,22 @@ query_i64(struct request *req, const char *name, int64_t min, int64_t max,
 }
 
 bool
+query_param_i64(
+    struct request *req, const char *name, int64_t max, struct db_params *p)
+{
+	bool there;
+	int64_t n;
+
+	if (!query_i64(req, name, 1, max, &n, &there))
+		return false;
+	if (there)
+		db_param_i64(p, n);
+	else
+		db_param_null(p);
+	return true;
+}
+
+bool
 query_check(struct request *req, const char *const *names)
 {
 	size_t i, n;

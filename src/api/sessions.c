@@ -158,22 +158,6 @@ on_events(struct request *req, const struct db_result *res)
 }
 
 static bool
-id_param(
-    struct request *req, const char *name, int64_t max, struct db_params *p)
-{
-	bool there;
-	int64_t n;
-
-	if (!query_i64(req, name, 1, max, &n, &there))
-		return false;
-	if (there)
-		db_param_i64(p, n);
-	else
-		db_param_null(p);
-	return true;
-}
-
-static bool
 limit_param(struct request *req, struct db_params *p)
 {
 	int64_t limit = EVENTS_DEFAULT;
@@ -196,10 +180,11 @@ event_list(struct request *req)
 	if (!query_check(req, names))
 		return;
 	for (i = 0; i < 4; i++)
-		if (!id_param(req, names[i], INT32_MAX, &p))
+		if (!query_param_i64(req, names[i], INT32_MAX, &p))
 			return;
 	db_param_str(&p, query_str(req, "ref"));
-	if (id_param(req, "until", INT64_MAX, &p) && limit_param(req, &p))
+	if (query_param_i64(req, "until", INT64_MAX, &p) &&
+	    limit_param(req, &p))
 		read_exec(req, &event_stmt, &p, on_events);
 }
 
@@ -227,6 +212,7 @@ resource_events(struct request *req)
 	if (!known)
 		respond_fail(req, ERR_NOT_FOUND, "there are no events of a %s",
 		    req->route->resource->noun);
-	else if (id_param(req, "until", INT64_MAX, &p) && limit_param(req, &p))
+	else if (query_param_i64(req, "until", INT64_MAX, &p) &&
+		 limit_param(req, &p))
 		read_exec(req, &event_stmt, &p, on_events);
 }

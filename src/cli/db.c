@@ -21,25 +21,33 @@ on_step(const char *file, void *arg)
 		printf("applied %s\n", file);
 }
 
+/* How to reach the database as the user that --user names. The string is the
+ * caller's. */
 static int
-load_conf(struct cli *cli, struct node_conf *ret, struct err *err)
+find_database(struct cli *cli, const struct values *values,
+    struct node_conf *ret_conf, char **ret_conninfo, struct err *err)
 {
-	return node_conf_load(cli->conf, ret, err);
+	const char *user = value_get(values, "--user");
+	int r = node_conf_load(cli->conf, ret_conf, err);
+
+	if (r < 0)
+		return r;
+	*ret_conninfo =
+	    node_conf_conninfo(ret_conf, user != NULL ? user : "qvd_owner");
+	return 0;
 }
 
 static int
 run_migrate(struct cli *cli, const struct values *values, struct err *err)
 {
-	const char *user = value_get(values, "--user");
 	_cleanup_(node_conf_done)
 	struct node_conf conf = { 0 };
 	_cleanup_(freep)
 	char *conninfo = NULL;
 	int version = 0, r;
 
-	if ((r = load_conf(cli, &conf, err)) < 0)
+	if ((r = find_database(cli, values, &conf, &conninfo, err)) < 0)
 		return r;
-	conninfo = node_conf_conninfo(&conf, user != NULL ? user : "qvd_owner");
 	r = db_migrate(conninfo, conf.sql_dir, on_step, cli, &version, err);
 	if (r < 0)
 		return r;
@@ -122,16 +130,14 @@ ask_version(const char *conninfo, int *ret, struct err *err)
 static int
 run_status(struct cli *cli, const struct values *values, struct err *err)
 {
-	const char *user = value_get(values, "--user");
 	_cleanup_(node_conf_done)
 	struct node_conf conf = { 0 };
 	_cleanup_(freep)
 	char *conninfo = NULL;
 	int version = 0, r;
 
-	if ((r = load_conf(cli, &conf, err)) < 0)
+	if ((r = find_database(cli, values, &conf, &conninfo, err)) < 0)
 		return r;
-	conninfo = node_conf_conninfo(&conf, user != NULL ? user : "qvd_owner");
 	if ((r = ask_version(conninfo, &version, err)) < 0)
 		return r;
 	if (cli->json)
