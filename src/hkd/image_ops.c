@@ -129,8 +129,8 @@ do_checkout(
 static int
 do_verify(const struct image_op_node *node, const json_t *args, struct err *err)
 {
-	int r = image_verify(
-	    node->data_dir, json_get_str(args, "checksum", ""), err);
+	int r = image_verify_telling(node->data_dir,
+	    json_get_str(args, "checksum", ""), on_progress, err);
 
 	return r < 0 ? r : op_send_result(json_object(), -1);
 }

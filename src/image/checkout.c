@@ -96,14 +96,18 @@ image_checkout(const char *data_dir, const char *checksum, struct err *err)
 	return r;
 }
 
+#define VERIFY_OBJECTS_PERCENT 80 /* the rest is the checkout's */
+
 static int
-verify_objects(OstreeRepo *repo, const char *checksum, struct err *err)
+verify_objects(OstreeRepo *repo, const char *checksum, image_progress_cb tell,
+    struct err *err)
 {
 	GHashTable *reachable = NULL;
 	GHashTableIter it;
 	GError *error = NULL;
 	gpointer key, value;
-	int r = 0;
+	int r = 0, percent = -1;
+	guint done = 0, now;
 
 	if (!ostree_repo_traverse_commit(
 		repo, checksum, 0, &reachable, NULL, &error))
@@ -118,6 +122,10 @@ verify_objects(OstreeRepo *repo, const char *checksum, struct err *err)
 		if (!ostree_repo_fsck_object(repo, type, name, NULL, &error))
 			r = image_gerr(err, ERR_IMAGE, error,
 			    "image %.12s is damaged", checksum);
+		now = (guint)((uint64_t)++done * VERIFY_OBJECTS_PERCENT /
+			      g_hash_table_size(reachable));
+		if (tell != NULL && (int)now > percent)
+			tell(percent = (int)now, "comparing its files", NULL);
 	}
 	g_hash_table_unref(reachable);
 	return r;
@@ -157,7 +165,8 @@ verify_tree(
 }
 
 int
-image_verify(const char *data_dir, const char *checksum, struct err *err)
+image_verify_telling(const char *data_dir, const char *checksum,
+    image_progress_cb tell, struct err *err)
 {
 	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
@@ -167,7 +176,9 @@ image_verify(const char *data_dir, const char *checksum, struct err *err)
 
 	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
 	    (r = image_has_commit(repo, checksum, err)) < 0 ||
-	    (r = verify_objects(repo, checksum, err)) < 0)
+	    (r = verify_objects(repo, checksum, tell, err)) < 0)
 		return r;
+	if (tell != NULL)
+		tell(VERIFY_OBJECTS_PERCENT, "comparing its checkout", NULL);
 	return fs_exists(path) ? verify_tree(repo, path, checksum, err) : 0;
 }

@@ -32,7 +32,7 @@ struct export
 	OstreeRepo *repo;
 	struct archive *out;
 	char *buf; /* BLOCK */
-	void (*progress)(int percent, const char *text, void *arg);
+	image_progress_cb tell;
 	uint64_t done, total; /* bytes of files */
 	int percent;
 };
@@ -100,10 +100,10 @@ write_content(struct export *x, GInputStream *in, struct err *err)
 	}
 	if (n < 0)
 		return image_gerr(err, ERR_IMAGE, error, "read the image");
-	if (x->progress != NULL && x->total > 0 &&
+	if (x->tell != NULL && x->total > 0 &&
 	    (int)(x->done * 99 / x->total) > x->percent) {
 		x->percent = (int)(x->done * 99 / x->total);
-		x->progress(x->percent, "writing the archive", NULL);
+		x->tell(x->percent, "writing the archive", NULL);
 	}
 	return 0;
 }
@@ -320,7 +320,7 @@ image_exports_collect(const char *data_dir, bool dry_run,
 
 int
 image_export(const char *data_dir, const char *checksum, const char *name,
-    void (*progress)(int percent, const char *text, void *arg), struct err *err)
+    image_progress_cb tell, struct err *err)
 {
 	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
@@ -335,7 +335,7 @@ image_export(const char *data_dir, const char *checksum, const char *name,
 	_cleanup_(freep)
 	char *buf = xcalloc(1, BLOCK);
 	struct export x = {
-		.out = out, .buf = buf, .progress = progress, .percent = -1
+		.out = out, .buf = buf, .tell = tell, .percent = -1
 	};
 	int r;
 

@@ -28,6 +28,9 @@
 #define IMAGE_RATIO_MAX 200
 #define IMAGE_RATIO_MIN (UINT64_C(1) << 30)
 
+/* percent never falls; text is a short sentence. */
+typedef void (*image_progress_cb)(int percent, const char *text, void *arg);
+
 struct image_import {
 	const char *data_dir;
 	int64_t image_id;
@@ -46,8 +49,7 @@ struct image_import {
 	bool is_desktop;
 	uid_t id_base;
 	const char *login;
-	/* percent never falls; text is a short sentence. May be NULL. */
-	void (*progress)(int percent, const char *text, void *arg);
+	image_progress_cb progress; /* may be NULL */
 	void *arg;
 };
 
@@ -70,7 +72,13 @@ int image_import(const struct image_import *import, struct image_imported *ret,
 int image_checkout(const char *data_dir, const char *checksum, struct err *err);
 /* Reads every object of the commit, and the checkout if there is one, and
  * compares with the checksums. */
-int image_verify(const char *data_dir, const char *checksum, struct err *err);
+int image_verify_telling(const char *data_dir, const char *checksum,
+    image_progress_cb tell, struct err *err);
+static inline int
+image_verify(const char *data_dir, const char *checksum, struct err *err)
+{
+	return image_verify_telling(data_dir, checksum, NULL, err);
+}
 
 /* What changed: {"files": [{path, change, kind, old_bytes, new_bytes}],
  * "packages": [{name, change, old_version, new_version, old_bytes,
@@ -83,8 +91,7 @@ int image_diff(const char *data_dir, const char *from, const char *to,
  * for it takes it away within IMAGE_EXPORT_KEEP_S. */
 #define IMAGE_EXPORT_KEEP_S 3600
 int image_export(const char *data_dir, const char *checksum, const char *name,
-    void (*progress)(int percent, const char *text, void *arg),
-    struct err *err);
+    image_progress_cb tell, struct err *err);
 
 /* Ids of the images in the store; heap. */
 int image_ids(

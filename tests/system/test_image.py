@@ -110,7 +110,10 @@ def test_directory_and_archives_alike(node, source, tmp_path):
         assert listing(tree) == expect, s
         assert os.getxattr(tree / "var/owned", "user.mark") == b"kept"
         checksums.append(done["checksum"])
+        node.progress.clear()
         node.ask("image.verify", checksum=done["checksum"])
+        percents = [p["percent"] for p in node.progress]
+        assert percents == sorted(percents) and percents[-1] == 80
     inodes = {(node.data / "images/trees" / c / "bin/busybox").stat().st_ino
               for c in checksums}
     assert len(inodes) == 1, "images share what is the same"
