@@ -180,6 +180,16 @@ def test_no_paths_or_hosts_of_one_machine():
     tree.check(bad, "a path or mirror that only one machine has")
 
 
+def test_migrations_are_numbered_in_turn():
+    """Two branches may have taken the same number; no database can be made
+    then."""
+    found = [int(n[4:8]) for n in tree.files()
+             if n.startswith("sql/") and n.endswith(".sql")]
+    version = re.search(r"#define DB_SCHEMA_VERSION (\d+)",
+                        tree.text("src/db/migrate.h"))[1]
+    assert sorted(found) == list(range(1, int(version) + 1)), sorted(found)
+
+
 def test_no_trailing_space():
     bad = [f"{n}:{tree.line_of(tree.text(n), m.start())}"
            for n in tree.files()
