@@ -131,7 +131,7 @@ def add_kernel(root):
     version = next((tree / "lib/modules").iterdir()).name
     source = tree / "lib/modules" / version
     target = root / "lib/modules" / version
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     wanted = [*MODULES, "erofs", "overlay"]
     for line in (source / "modules.dep").read_text().splitlines():
         name, needs = line.split(":", 1)
@@ -142,7 +142,7 @@ def add_kernel(root):
     for name in ("modules.builtin", "modules.order"):
         shutil.copy(source / name, target / name)
     run("depmod", "-b", root, version)
-    (root / "boot").mkdir()
+    (root / "boot").mkdir(exist_ok=True)
     shutil.copy(tree / "vmlinuz", root / "boot" / f"vmlinuz-{version}")
     return version
 
