@@ -130,9 +130,12 @@ fs_mkdirs(const char *path, mode_t mode, struct err *err)
 {
 	_cleanup_(freep)
 	char *copy = xstrdup(path);
+	struct stat st;
 	char *p;
 	int r;
 
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return 0;
 	for (p = copy; *p != '\0'; p++) {
 		if (*p != '/' || p == copy)
 			continue;

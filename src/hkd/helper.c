@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "hkd/op_forge.h"
 #include "json/json.h"
 #include "storage/storage.h"
 
@@ -174,6 +175,8 @@ struct helper *
 helper_new(struct loop *loop, const struct node_conf *conf, struct err *err)
 {
 	struct helper *h = new0(struct helper);
+	_cleanup_(freep)
+	char *vm_program = NULL;
 
 	h->loop = loop;
 	h->conf = conf;
@@ -185,7 +188,8 @@ helper_new(struct loop *loop, const struct node_conf *conf, struct err *err)
 	list_init(&h->running);
 	list_init(&h->channels);
 	list_init(&h->dials);
-	h->vm_program = xasprintf("%s/qvd-hkd-vm", conf->programs_dir);
+	vm_program = xasprintf("%s/qvd-hkd-vm", conf->programs_dir);
+	h->forge = op_forge_new(loop, vm_program);
 	h->image_program = xasprintf("%s/qvd-hkd-image", conf->programs_dir);
 	if (check_conf(conf, err) < 0 || make_directories(h, err) < 0 ||
 	    cgroup_init(&h->cgroup, conf->cgroup, err) < 0 ||
@@ -244,7 +248,7 @@ helper_free(struct helper *h)
 	confine_free(h->confine);
 	closep(&h->host_netns);
 	closep(&h->node_netns);
-	free(h->vm_program);
+	op_forge_free(h->forge);
 	free(h->image_program);
 	free(h->dns);
 	loop_defer(h->loop, helper_destroy, h);
@@ -407,7 +411,8 @@ job_op(struct job *job, const char *op, int64_t deadline_ms, op_done_cb done)
 	bool image = str_starts(op, "image.");
 	struct err err = { 0 };
 	struct op_spec spec = {
-		.program = image ? h->image_program : h->vm_program,
+		.program = h->image_program,
+		.forge = image ? NULL : h->forge,
 		.name = op,
 		.request = json_pack("{ss sO so sb}", "op", strchr(op, '.') + 1,
 		    "args", job->args, "node", node_json(h), "netns",

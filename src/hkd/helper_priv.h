@@ -30,7 +30,7 @@
 struct helper {
 	struct loop *loop;
 	const struct node_conf *conf;
-	char *vm_program;
+	struct op_forge *forge; /* of qvd-hkd-vm */
 	char *image_program;
 	int host_netns; /* the parent's own */
 	int node_netns; /* -1: the same */

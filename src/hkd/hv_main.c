@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * qvd-hkd-vm: one operation on one VM, then it ends. Single-threaded by
- * design: liblxc's monitors inherit what other threads have open. Started by
- * the helper with the request on descriptor 0. A start says which hypervisor
- * runs the VM; all that comes later finds it in the record of the run.
+ * design: liblxc's monitors inherit what other threads have open. Forked from
+ * the forge (op_forge.h), with the request on descriptor 0. A start says which
+ * hypervisor runs the VM; all that comes later finds it in the record of the
+ * run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include "confine/confine.h"
 #include "hkd/hv_request.h"
 #include "hkd/op.h"
+#include "hkd/op_forge.h"
 #include "hypervisor/cgroup.h"
 #include "hypervisor/hv.h"
 #include "hypervisor/memory.h"
@@ -328,16 +330,14 @@ perform(struct hv_request *q, const json_t *request, struct err *err)
 	return operations[i].fn(q, err);
 }
 
-int
-main(void)
+static int
+operate(void)
 {
 	struct hv_request q = { 0 };
 	struct err err = { 0 };
 	json_t *request;
 	int r;
 
-	log_init("hkd/vm");
-	umask(022);
 	if ((request = op_recv(&err)) == NULL) {
 		log_err(LOG_LEVEL_ERROR, &err, "qvd-hkd-vm");
 		return err_exit_code(err.code);
@@ -347,4 +347,19 @@ main(void)
 	json_decref(request);
 	arena_free(q.arena);
 	return r < 0 ? op_send_error(&err) : r;
+}
+
+int
+main(void)
+{
+	int r;
+
+	log_init("hkd/vm");
+	umask(022);
+	r = op_forge_serve();
+	if (r == 0)
+		r = operate();
+	/* A fork leaves alone what the libraries would do at the end of the
+	 * program that they were loaded into. */
+	_exit(r);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "hkd/op_forge.h"
 #include "hkd/op_wire.h"
 #include "json/json.h"
 #include "loop/child.h"
@@ -132,6 +133,20 @@ spawn(struct op *op, const struct op_spec *spec, int fd, struct err *err)
 	return op->child == NULL ? -(int)ERR_SYSTEM : 0;
 }
 
+static int
+forge(struct op *op, const struct op_spec *spec, int fd, struct err *err)
+{
+	int pidfd, r;
+	pid_t pid;
+
+	if ((r = op_forge_fork(spec->forge, fd, spec->fd, &pid, &pidfd, err)) <
+	    0)
+		return r;
+	op->child = child_adopt(
+	    op->loop, pid, pidfd, spec->deadline_ms, on_exit_status, op);
+	return 0;
+}
+
 struct op *
 op_start(struct loop *loop, const struct op_spec *spec, struct err *err)
 {
@@ -155,7 +170,8 @@ op_start(struct loop *loop, const struct op_spec *spec, struct err *err)
 	watch_init(&op->watch, loop, op->sock, on_readable, op);
 	/* Into the socket before the process is there to read it. */
 	if (op_wire_send(fds[0], spec->request, -1, err) < 0 ||
-	    spawn(op, spec, fds[1], err) < 0) {
+	    (spec->forge != NULL ? forge(op, spec, fds[1], err)
+				 : spawn(op, spec, fds[1], err)) < 0) {
 		json_decref(spec->request);
 		close(fds[1]);
 		op_destroy(op);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One operation, one process: the helper starts qvd-hkd-vm or qvd-hkd-image
- * with a SOCK_SEQPACKET pair on descriptor 0, sends one JSON request, and
- * gets any number of {"progress": {}} and one {"result": {}} (with at most
- * one descriptor) or {"error": {}}. The process has a deadline and is killed
- * with its group; what has left the group on purpose (a container's monitor)
- * stays. Upper half: the helper's side, on its loop. Lower half: the
- * process's side, blocking.
+ * One operation, one process: the helper starts qvd-hkd-image, or has
+ * qvd-hkd-vm forked (op_forge.h), with a SOCK_SEQPACKET pair on descriptor 0,
+ * sends one JSON request, and gets any number of {"progress": {}} and one
+ * {"result": {}} (with at most one descriptor) or {"error": {}}. The process
+ * has a deadline and is killed with its group; what has left the group on
+ * purpose (a container's monitor) stays. Upper half: the helper's side, on its
+ * loop. Lower half: the process's side, blocking.
  */
 #ifndef HKD_OP_H
 #define HKD_OP_H
@@ -19,6 +19,7 @@
 #define OP_MESSAGE_MAX (192 * 1024)
 
 struct op;
+struct op_forge;
 
 /* Exactly one of: result (borrowed; fd is the callee's, -1: none) or err.
  * The op is freed after the callback. */
@@ -27,10 +28,11 @@ typedef void (*op_done_cb)(
 typedef void (*op_progress_cb)(const json_t *info, void *arg);
 
 struct op_spec {
-	const char *program; /* absolute path */
-	const char *name;    /* for error sentences: "vm.start" */
-	json_t *request;     /* taken, also on failure */
-	int fd;              /* becomes the process's 1; -1: /dev/null */
+	const char *program; /* absolute path, unless there is a forge */
+	struct op_forge *forge;
+	const char *name; /* for error sentences: "vm.start" */
+	json_t *request;  /* taken, also on failure */
+	int fd;           /* becomes the process's 1; -1: /dev/null */
 	int64_t deadline_ms;
 	op_done_cb done;
 	op_progress_cb progress; /* may be NULL */

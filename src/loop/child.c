@@ -264,11 +264,31 @@ fork_exec(const struct child_spec *spec, pid_t *ret_pid, struct err *err)
 	return r;
 }
 
+static struct child *
+new_child(struct loop *loop, pid_t pid, int pidfd, bool keep_group,
+    int64_t deadline_ms, child_cb cb, void *arg)
+{
+	struct child *child = new0(struct child);
+
+	child->loop = loop;
+	child->pid = pid;
+	child->pidfd = pidfd;
+	child->keep_group = keep_group;
+	child->cb = cb;
+	child->arg = arg;
+	list_init(&child->orphan.link);
+	timer_init(&child->timer, loop, on_deadline, child);
+	watch_init(&child->watch, loop, pidfd, on_exit_event, child);
+	watch_set(&child->watch, WATCH_READ);
+	if (deadline_ms > 0)
+		timer_start(&child->timer, deadline_ms);
+	return child;
+}
+
 struct child *
 child_spawn(struct loop *loop, const struct child_spec *spec, child_cb cb,
     void *arg, struct err *err)
 {
-	struct child *child;
 	pid_t pid = -1;
 	int pidfd;
 
@@ -289,20 +309,18 @@ child_spawn(struct loop *loop, const struct child_spec *spec, child_cb cb,
 			;
 		return NULL;
 	}
-	child = new0(struct child);
-	child->loop = loop;
-	child->pid = pid;
-	child->pidfd = pidfd;
-	child->keep_group = spec->keep_group;
-	child->cb = cb;
-	child->arg = arg;
-	list_init(&child->orphan.link);
-	timer_init(&child->timer, loop, on_deadline, child);
-	watch_init(&child->watch, loop, pidfd, on_exit_event, child);
-	watch_set(&child->watch, WATCH_READ);
-	if (spec->deadline_ms > 0)
-		timer_start(&child->timer, spec->deadline_ms);
-	return child;
+	return new_child(
+	    loop, pid, pidfd, spec->keep_group, spec->deadline_ms, cb, arg);
+}
+
+struct child *
+child_adopt(struct loop *loop, pid_t pid, int pidfd, int64_t deadline_ms,
+    child_cb cb, void *arg)
+{
+	/* It does the same; who comes first doesn't matter, and from now on
+	 * the group is surely there to be killed. */
+	setpgid(pid, pid);
+	return new_child(loop, pid, pidfd, false, deadline_ms, cb, arg);
 }
 
 pid_t

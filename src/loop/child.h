@@ -45,6 +45,10 @@ typedef void (*child_cb)(
 /* Returns when the program runs (exec succeeded), or with the error. */
 struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
     child_cb cb, void *arg, struct err *err);
+/* A child that another process made for us (clone with CLONE_PARENT): it must
+ * be about to become the leader of a group of its own. pidfd is taken. */
+struct child *child_adopt(struct loop *loop, pid_t pid, int pidfd,
+    int64_t deadline_ms, child_cb cb, void *arg);
 pid_t child_pid(const struct child *child);
 void child_kill(struct child *child, int signum); /* the whole group */
 /* Kills the group, forgets the callback; the zombie is reaped later. Not

@@ -34,42 +34,35 @@ write_map(pid_t pid, const char *file, uid_t id_base)
 	return fd >= 0 && write(fd, map, (size_t)n) == n ? 0 : -1;
 }
 
-static _noreturn_ void
-hold_userns(int ready_fd)
+/* Runs in the memory of its parent, on a stack of its own. */
+static int
+hold_userns(void *arg)
 {
-	char c = 0;
-	ssize_t n _unused_;
-
-	if (unshare(CLONE_NEWUSER) < 0)
-		_exit(1);
-	n = write(ready_fd, &c, 1);
-	for (;;)
-		pause();
+	while (pause() < 0)
+		;
+	return 0;
 }
 
+/*
+ * Its process shares our memory: copying the page tables of a process costs
+ * more than all the rest, and it only has to be there.
+ */
 int
 storage_userns(uid_t id_base, int *ret_fd, struct err *err)
 {
-	char path[64], c;
-	int ready[2], fd = -1, errnum = EPERM;
+	_Alignas(16) char stack[16 * 1024];
+	int fd = -1, errnum;
+	char path[64];
 	pid_t pid;
 
-	if (pipe2(ready, O_CLOEXEC) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "pipe");
-	pid = fork();
-	if (pid == 0)
-		hold_userns(ready[1]);
-	close(ready[1]);
-	if (pid > 0 && read(ready[0], &c, 1) == 1) {
-		if (write_map(pid, "uid_map", id_base) == 0 &&
-		    write_map(pid, "gid_map", id_base) == 0) {
-			snprintf(
-			    path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-			fd = open(path, O_RDONLY | O_CLOEXEC);
-		}
-		errnum = errno;
+	pid = clone(hold_userns, stack + sizeof(stack),
+	    CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL);
+	if (pid > 0 && write_map(pid, "uid_map", id_base) == 0 &&
+	    write_map(pid, "gid_map", id_base) == 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 	}
-	close(ready[0]);
+	errnum = errno;
 	if (pid > 0) {
 		kill(pid, SIGKILL);
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

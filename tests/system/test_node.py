@@ -501,6 +501,25 @@ def test_helper_killed_while_starting(node):
     node.vm(1, node.default)
 
 
+def test_forge_killed(node):
+    """The process that operations are forked from is replaced; what it made
+    lives on."""
+    node.vm(1, node.default)
+    helper = pathlib.Path(f"/proc/{node.proc.pid}")
+    forge = [int(p) for p in
+             (helper / f"task/{node.proc.pid}/children").read_text().split()
+             if pathlib.Path(f"/proc/{p}/comm").read_text() == "qvd-hkd-vm\n"]
+    assert len(forge) == 1, forge
+    os.kill(forge[0], signal.SIGKILL)
+    result, pidfd = node.vm(2, node.default)
+    assert not ended(pidfd, 0)
+    assert node.ask("vm.limits", vm_id=1)["memory_mb"] == 64
+    for vm in (1, 2):
+        node.ask("vm.stop", vm_id=vm, grace_ms=0)
+        node.ask("vm.clean", vm_id=vm)
+        assert not node.left(vm)
+
+
 def test_cancelled_start_is_undone(node):
     rng = random.Random(2)
     for _ in range(8):
