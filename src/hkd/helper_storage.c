@@ -17,6 +17,7 @@
 struct choice {
 	enum home_store home_store;
 	enum root_store root_store;
+	int64_t root_mb;
 };
 
 static const struct field choice_fields[] = { FIELD_ENUM_OF(struct choice,
@@ -24,6 +25,7 @@ static const struct field choice_fields[] = { FIELD_ENUM_OF(struct choice,
 						  .flags = FIELD_REQUIRED),
 	FIELD_ENUM_OF(struct choice, root_store, root_store_words,
 	    .flags = FIELD_REQUIRED),
+	FIELD(struct choice, root_mb, I64, .min = 0, .max = INT32_MAX),
 	FIELD_END };
 
 void
@@ -37,7 +39,8 @@ handle_storage_check(
 
 	closep(&fd);
 	if (json_decode(args, choice_fields, &c, arena, NULL, &err) < 0 ||
-	    storage_root_check(h->conf->data_dir, c.root_store, &err) < 0 ||
+	    storage_root_check(
+		h->conf->data_dir, c.root_store, c.root_mb, &err) < 0 ||
 	    home_check(h->conf->data_dir, c.home_store, &err) < 0)
 		rpc_fail(call, &err);
 	else

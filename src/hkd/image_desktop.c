@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,40 @@ show_root(const struct image_op_node *node, const char *upper, const char *base,
 	return mount_merged(node->data_dir, upper, tree, err);
 }
 
+/* What image_op_show() has mounted, or a plain directory. */
+static char *
+find_upper(const struct image_op_node *node, long long vm, const char *base)
+{
+	char *shown =
+	    xasprintf("%s/vms/%lld/%s/shown/upper", node->data_dir, vm, base);
+
+	if (fs_exists(shown))
+		return shown;
+	free(shown);
+	return xasprintf("%s/vms/%lld/%s/upper", node->data_dir, vm, base);
+}
+
+int
+image_op_show(
+    const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	long long vm = json_get_int(args, "vm_id", 0);
+	_cleanup_(freep)
+	char *name = xasprintf("%lld", vm);
+	_cleanup_(freep)
+	char *record = record_path(node, name);
+
+	/* The commit says that it can't be done. */
+	if (fs_exists(record))
+		return 0;
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "make a mount namespace");
+	return storage_root_show(
+	    node->data_dir, vm, json_get_str(args, "base", ""), err);
+}
+
 int
 image_op_commit(
     const struct image_op_node *node, const json_t *args, struct err *err)
@@ -76,8 +111,7 @@ image_op_commit(
 	_cleanup_(freep)
 	char *record = record_path(node, name);
 	_cleanup_(freep)
-	char *upper =
-	    xasprintf("%s/vms/%lld/%s/upper", node->data_dir, vm, base);
+	char *upper = find_upper(node, vm, base);
 	_cleanup_(freep)
 	char *root = xasprintf("%s/vms/%lld/%s/root", node->data_dir, vm, base);
 	bool whole = fs_exists(root);

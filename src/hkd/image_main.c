@@ -74,9 +74,10 @@ perform(const json_t *request, struct err *err)
 		return err_set(err, ERR_INTERNAL, "no operation '%s'", name);
 	if (node.data_dir[0] != '/' || node.run_dir[0] != '/')
 		return err_set(err, ERR_PARAMETER, "node: not a path");
-	/* While /proc can be written. */
-	if (op->needs_userns &&
-	    (r = storage_userns(storage_id_base(slot), &node.userns, err)) < 0)
+	/* While /proc and the desktop's file system can be written. */
+	if (op->of_desktop && ((r = storage_userns(storage_id_base(slot),
+				    &node.userns, err)) < 0 ||
+				  (r = image_op_show(&node, args, err)) < 0))
 		return r;
 	if ((r = confine_writes(node.data_dir, err)) < 0)
 		return r;

@@ -235,6 +235,8 @@ do_gc(const struct image_op_node *node, const json_t *args, struct err *err)
 		    node->data_dir, gc.dry_run, &found.bytes, err);
 	if (r == 0)
 		r = drop_disks(node, gc.dry_run, err);
+	if (r == 0 && !gc.dry_run)
+		r = storage_root_forget_images(node->data_dir, err);
 	for (i = 0; i < gc.n_used; i++)
 		free(used[i]);
 	free(used);

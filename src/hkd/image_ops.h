@@ -26,10 +26,14 @@ struct image_op {
 	const char *name;
 	int (*fn)(const struct image_op_node *node, const json_t *args,
 	    struct err *err);
-	bool needs_userns;
+	bool of_desktop; /* shows a desktop's root, with its ids */
 };
 extern const struct image_op image_ops[]; /* ends with a NULL name */
 
+/* Before a commit, while all can be written: what has to be mounted to see
+ * the desktop's changes. */
+int image_op_show(
+    const struct image_op_node *node, const json_t *args, struct err *err);
 int image_op_commit(
     const struct image_op_node *node, const json_t *args, struct err *err);
 int image_op_send_imported(const struct image_imported *done);

@@ -64,5 +64,13 @@ const char lxc_seccomp_profile[] =
     "iopl errno 1\n"
     "ioperm errno 1\n"
     "fanotify_init errno 1\n"
+    /* Subvolumes and snapshots of btrfs made in a home or root would not be
+     * counted in its limit: BTRFS_IOC_SUBVOL_CREATE, _V2,
+     * BTRFS_IOC_SNAP_CREATE, _V2. The kernel looks at 32 bits of the request
+     * only. */
+    "ioctl errno 1 [1,0x5000940e,SCMP_CMP_MASKED_EQ,0xffffffff]\n"
+    "ioctl errno 1 [1,0x50009418,SCMP_CMP_MASKED_EQ,0xffffffff]\n"
+    "ioctl errno 1 [1,0x50009401,SCMP_CMP_MASKED_EQ,0xffffffff]\n"
+    "ioctl errno 1 [1,0x50009417,SCMP_CMP_MASKED_EQ,0xffffffff]\n"
     "migrate_pages errno 1\n"
     "move_pages errno 1\n";

@@ -119,18 +119,87 @@ btrfs_snapshot(const char *from, const char *to, struct err *err)
 	return 0;
 }
 
+static int
+subvolume_id(int fd, uint64_t *ret, struct err *err)
+{
+	struct btrfs_ioctl_ino_lookup_args args = {
+		.objectid = BTRFS_FIRST_FREE_OBJECTID
+	};
+
+	if (ioctl(fd, BTRFS_IOC_INO_LOOKUP, &args) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "ask for the subvolume's id");
+	*ret = args.treeid;
+	return 0;
+}
+
+/* A subvolume that lies in that one; false: there is none. */
+static bool
+first_below(int fd, uint64_t id, uint64_t *ret)
+{
+	struct btrfs_ioctl_search_args args = {
+		.key = { .tree_id = BTRFS_ROOT_TREE_OBJECTID,
+		    .min_objectid = id,
+		    .max_objectid = id,
+		    .min_type = BTRFS_ROOT_REF_KEY,
+		    .max_type = BTRFS_ROOT_REF_KEY,
+		    .max_offset = UINT64_MAX,
+		    .max_transid = UINT64_MAX,
+		    .nr_items = 1 }
+	};
+	struct btrfs_ioctl_search_header head;
+
+	if (ioctl(fd, BTRFS_IOC_TREE_SEARCH, &args) < 0 ||
+	    args.key.nr_items == 0)
+		return false;
+	memcpy(&head, args.buf, sizeof(head));
+	*ret = head.offset;
+	return true;
+}
+
+/*
+ * Without them none that holds others can be removed. Whoever can write to a
+ * directory can make subvolumes in it, as deep as it likes: always the
+ * deepest goes first, by its id, and no memory is needed for the way there.
+ */
+static int
+delete_below(int fd, const char *path, struct err *err)
+{
+	struct btrfs_ioctl_vol_args_v2 args = { .flags =
+						    BTRFS_SUBVOL_SPEC_BY_ID };
+	uint64_t top = 0, id;
+	int r;
+
+	if ((r = subvolume_id(fd, &top, err)) < 0)
+		return r;
+	while (first_below(fd, top, &id)) {
+		while (first_below(fd, id, &id))
+			;
+		args.subvolid = id;
+		if (ioctl(fd, BTRFS_IOC_SNAP_DESTROY_V2, &args) < 0)
+			return err_errno(err, ERR_SYSTEM, errno,
+			    "remove the subvolume %llu in %s",
+			    (unsigned long long)id, path);
+	}
+	return 0;
+}
+
 int
 btrfs_delete(const char *path, struct err *err)
 {
 	struct btrfs_ioctl_vol_args args = { 0 };
 	_cleanup_(closep)
+	int parent = -1;
+	_cleanup_(closep)
 	int fd = -1;
 	int r;
 
-	if ((r = open_parent(path, &fd, err)) < 0)
+	if ((r = open_parent(path, &parent, err)) < 0 ||
+	    (r = open_dir(path, &fd, err)) < 0 ||
+	    (r = delete_below(fd, path, err)) < 0)
 		return r;
 	str_copy(args.name, sizeof(args.name), last_part(path));
-	if (ioctl(fd, BTRFS_IOC_SNAP_DESTROY, &args) < 0)
+	if (ioctl(parent, BTRFS_IOC_SNAP_DESTROY, &args) < 0)
 		return err_errno(
 		    err, ERR_SYSTEM, errno, "remove the subvolume %s", path);
 	return 0;
@@ -164,20 +233,6 @@ btrfs_limit(
 	if (ioctl(fd, BTRFS_IOC_QGROUP_LIMIT, &args) < 0)
 		return err_errno(err, ERR_SYSTEM, errno,
 		    "limit the subvolume %s (qgroup)", path);
-	return 0;
-}
-
-static int
-subvolume_id(int fd, uint64_t *ret, struct err *err)
-{
-	struct btrfs_ioctl_ino_lookup_args args = {
-		.objectid = BTRFS_FIRST_FREE_OBJECTID
-	};
-
-	if (ioctl(fd, BTRFS_IOC_INO_LOOKUP, &args) < 0)
-		return err_errno(
-		    err, ERR_SYSTEM, errno, "ask for the subvolume's id");
-	*ret = args.treeid;
 	return 0;
 }
 

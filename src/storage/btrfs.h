@@ -19,7 +19,7 @@ int64_t btrfs_made_us(const char *path);
 int btrfs_create(const char *path, struct err *err);
 /* A writable one. */
 int btrfs_snapshot(const char *from, const char *to, struct err *err);
-/* With all that is in it, but subvolumes below it. */
+/* With all that is in it, subvolumes too. */
 int btrfs_delete(const char *path, struct err *err);
 
 enum btrfs_count {

@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "storage/btrfs.h"
 #include "storage/home_priv.h"
+#include "storage/loopfs.h"
 #include "storage/tool.h"
 
 #define LOCK_LOOK_MS 20
@@ -82,8 +83,12 @@ int
 home_check(const char *data_dir, enum home_store store, struct err *err)
 {
 	const struct home_ops *ops = stores[choose(store, 1)];
+	_cleanup_(freep)
+	char *homes = xasprintf("%s/homes", data_dir);
 	int r = ops->check(data_dir, err);
 
+	if (r == 0 && ops == &home_image)
+		r = loopfs_check_room(homes, err);
 	return r < 0 ? err_wrap(err, r, "node.storage.home is '%s'",
 			   home_store_to_str(store))
 		     : 0;
@@ -386,11 +391,14 @@ check_convertible(const struct home *h, enum home_store is,
 	_cleanup_(freep)
 	char *snapshots =
 	    xasprintf("%s/snapshots/%lld", h->data_dir, (long long)h->vm_id);
+	int r;
 
 	if (is == wanted)
 		return err_set(err, ERR_CONFLICT,
 		    "the home of VM %lld is of the kind '%s' already",
 		    (long long)h->vm_id, home_store_to_str(is));
+	if ((r = home_forget_unfinished(h, err)) < 0)
+		return r;
 	/* Empty, it is removed; its volumes are of the old kind. */
 	if (rmdir(snapshots) < 0 && errno != ENOENT)
 		return err_set(err, ERR_CONFLICT,

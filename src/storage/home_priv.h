@@ -35,6 +35,8 @@ bool home_find(const struct home *h, enum home_store *ret,
 char *home_path(const struct home *h, const struct home_ops *ops);
 /* A volume of whatever kind; missing is success. */
 int home_remove(const char *path, struct err *err);
+/* What a killed snapshot left. The lock must be held. */
+int home_forget_unfinished(const struct home *h, struct err *err);
 /* ERR_NOT_FOUND, "VM 3 has no home yet". */
 int home_none(const struct home *h, struct err *err);
 

@@ -158,6 +158,30 @@ home_forget(const struct home *h, const char *name, struct err *err)
 	return home_remove(path, err);
 }
 
+int
+home_forget_unfinished(const struct home *h, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = snapshots_dir(h);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	int r = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
+	while (r == 0 && (e = readdir(dir)) != NULL) {
+		_cleanup_(freep)
+		char *volume = xasprintf("%s/%s", path, e->d_name);
+
+		if (str_ends(e->d_name, NEW))
+			r = home_remove(volume, err);
+	}
+	closedir(dir);
+	return r;
+}
+
 /* A subvolume's root has the times of what it is a snapshot of. */
 static int64_t
 made_us(const char *path)

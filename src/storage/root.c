@@ -27,9 +27,10 @@ static const struct root_ops *const stores[ROOT_STORE_COUNT_] = {
 };
 
 int
-storage_root_check(const char *data_dir, enum root_store store, struct err *err)
+storage_root_check(const char *data_dir, enum root_store store,
+    int64_t limit_mb, struct err *err)
 {
-	int r = stores[store]->check(data_dir, err);
+	int r = stores[store]->check(data_dir, limit_mb, err);
 
 	return r < 0 ? err_wrap(err, r, "node.storage.root is '%s'",
 			   root_store_to_str(store))
@@ -69,14 +70,17 @@ changes_dir(const char *data_dir, int64_t vm_id, const char *name)
 static const struct root_ops *
 find(const char *dir, const struct root_ops *otherwise)
 {
+	const char *const *name;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(stores); i++) {
-		_cleanup_(freep)
-		char *part = xasprintf("%s/%s", dir, stores[i]->part);
+		for (name = stores[i]->parts; *name != NULL; name++) {
+			_cleanup_(freep)
+			char *part = xasprintf("%s/%s", dir, *name);
 
-		if (fs_exists(part))
-			return stores[i];
+			if (fs_exists(part))
+				return stores[i];
+		}
 	}
 	return otherwise;
 }
@@ -106,7 +110,7 @@ storage_root_mount(const struct storage_vm *vm, struct err *err)
 	    (r = remove_changes(dir, err)) < 0)
 		return r;
 	ops = find(dir, ops);
-	if ((r = ops->check(vm->data_dir, err)) < 0 ||
+	if ((r = ops->check(vm->data_dir, vm->root_mb, err)) < 0 ||
 	    (r = fs_mkdirs(dir, 0700, err)) < 0 ||
 	    (r = ops->mount(vm, dir, err)) < 0)
 		return r;

@@ -8,8 +8,8 @@
 #include "storage/storage.h"
 
 struct root_ops {
-	const char *part; /* of a VM's changes: what tells the kind */
-	int (*check)(const char *data_dir, struct err *err);
+	const char *parts[3]; /* of a VM's changes: what tells the kind */
+	int (*check)(const char *data_dir, int64_t limit_mb, struct err *err);
 	/* dir: of the VM's changes, there already. */
 	int (*mount)(
 	    const struct storage_vm *vm, const char *dir, struct err *err);
@@ -18,6 +18,11 @@ struct root_ops {
 };
 
 extern const struct root_ops root_overlay, root_btrfs;
+
+/* In the directory of a VM's changes, of an overlay with a limit. */
+#define ROOT_LIMITED "changes.img"
+/* Where it is mounted when it is looked at from outside. */
+#define ROOT_SHOWN "shown"
 
 /* Where an image is checked out; heap. */
 char *root_image_tree(const char *data_dir, const char *checksum);

@@ -5,6 +5,7 @@
  * ids; on disk it has the ids as the desktop sees them. Disk space is shared,
  * the page cache is not: every desktop has its own copy in memory.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -20,7 +21,7 @@
 #define MB   (UINT64_C(1) << 20)
 
 static int
-btrfs_root_check(const char *data_dir, struct err *err)
+btrfs_root_check(const char *data_dir, int64_t limit_mb, struct err *err)
 {
 	static const char *const dirs[] = { "images", "vms" };
 	size_t i;
@@ -69,6 +70,36 @@ storage_root_prepare(const char *data_dir, const char *checksum,
 	return 0;
 }
 
+int
+storage_root_forget_images(const char *data_dir, struct err *err)
+{
+	_cleanup_(freep)
+	char *all = xasprintf("%s/images/subvolumes", data_dir);
+	DIR *dir = opendir(all);
+	struct dirent *e;
+	int r = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", all);
+	while (r == 0 && (e = readdir(dir)) != NULL) {
+		/* One that is being made has its checksum in front, too. */
+		_cleanup_(freep)
+		char *checksum = xasprintf("%.64s", e->d_name);
+		_cleanup_(freep)
+		char *tree = root_image_tree(data_dir, checksum);
+		_cleanup_(freep)
+		char *path = xasprintf("%s/%s", all, e->d_name);
+
+		if (e->d_name[0] != '.' && !fs_exists(tree) &&
+		    btrfs_is_subvolume(path))
+			r = btrfs_delete(path, err);
+	}
+	closedir(dir);
+	return r;
+}
+
 static int
 take_snapshot(const struct storage_vm *vm, const char *root, struct err *err)
 {
@@ -115,7 +146,7 @@ btrfs_root_remove(const char *dir, struct err *err)
 }
 
 const struct root_ops root_btrfs = {
-	.part = PART,
+	.parts = { PART },
 	.check = btrfs_root_check,
 	.mount = btrfs_root_mount,
 	.remove = btrfs_root_remove,

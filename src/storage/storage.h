@@ -43,14 +43,21 @@ struct storage_vm {
 };
 
 /* Whether roots can be kept so on this node; else what is missing. */
-int storage_root_check(
-    const char *data_dir, enum root_store store, struct err *err);
+int storage_root_check(const char *data_dir, enum root_store store,
+    int64_t limit_mb, struct err *err);
 /* Makes what that store needs of an image that is checked out; nothing for
  * an overlay. */
 int storage_root_prepare(const char *data_dir, const char *checksum,
     enum root_store store, struct err *err);
+/* Removes what was made of images that are not checked out any more. */
+int storage_root_forget_images(const char *data_dir, struct err *err);
 /* Afterwards <mnt_dir>/root is the VM's root, writable. */
 int storage_root_mount(const struct storage_vm *vm, struct err *err);
+/* For a commit: mounts the VM's changes to that image, where they are in a file
+ * system of their own, at <data>/vms/<id>/<checksum>/shown. In a mount
+ * namespace of the caller's own; the VM must not run. */
+int storage_root_show(
+    const char *data_dir, int64_t vm_id, const char *checksum, struct err *err);
 /* Removes what a volatile root left; nothing may be mounted. */
 int storage_root_clean(
     const char *data_dir, int64_t vm_id, bool *ret_removed, struct err *err);

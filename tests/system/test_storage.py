@@ -16,10 +16,6 @@ from nodelab import MB, Failed, Node, eventually, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-# What is written to its home comes from /home/do, a line at a time.
-INIT = ("run while :; do if [ -e /home/do ]; then sh /home/do "
-        ">/home/said 2>&1; mv /home/do /home/done; fi; sleep 0.05; done")
-
 
 def storage_node(disk):
     with Node(disk=disk) as node:
@@ -399,6 +395,81 @@ def test_convert(btrfs, to):
     leave(node)
 
 
+def subvolumes(top):
+    """In it, others below others, one of them for reading only."""
+    for path in ("one", "one/two", "one/two/three"):
+        run("btrfs", "-q", "subvolume", "create", top / path)
+    (top / "one/two/three/file").write_text("there")
+    run("btrfs", "-q", "subvolume", "snapshot", "-r", top / "one/two/three",
+        top / "frozen")
+
+
+def test_subvolumes_in_a_volume_go_with_it(btrfs):
+    node = btrfs
+    checked_out(node, node.default)
+    more = {"home_store": "btrfs", "home_mb": 40, "volatile": True,
+            "root_store": "btrfs"}
+    node.vm(27, node.default, **more)
+    subvolumes(node.data / "homes/27")
+    subvolumes(node.data / "vms/27/volatile/root")
+    stop(node, 27)
+    assert not (node.data / "vms/27/volatile").exists()
+    node.ask("home.convert", vm_id=27, home_store="image", size_mb=40)
+    assert not (node.data / "homes/27").exists()
+    leave(node)
+
+
+def test_desktop_makes_no_subvolumes(btrfs):
+    """They would not count in its limit."""
+    node = btrfs
+    image = node.image("run /usr/lib/qvd/qvd-vma subvolume /home "
+                       ">/home/said; mv /home/said /home/done", image_id=3)
+    node.vm(28, image, home_store="btrfs", home_mb=40)
+    done = node.data / "homes/28/done"
+    eventually(done.exists, 30, "the desktop's program doesn't end")
+    refused = "Operation not permitted"
+    said = [line.split(" ", 1) for line in done.read_text().splitlines()]
+    assert said == [[what, refused] for what in
+                    ("create", "create", "create2", "create2", "snapshot",
+                     "snapshot", "snapshot2", "snapshot2")] + [
+                         ["terminal", "Inappropriate ioctl for device"]] * 2
+    leave(node)
+
+
+def test_killed_snapshot_does_not_block(btrfs):
+    node = btrfs
+    for kind in ("image", "btrfs"):
+        Home(node, 29, kind, home_mb=40).sh("echo kept >/home/file")
+        stop(node, 29)
+        left = node.data / "snapshots/29"
+        left.mkdir(parents=True)
+        if kind == "btrfs":
+            run("btrfs", "-q", "subvolume", "snapshot", node.data / "homes/29",
+                left / "s.new")
+        else:
+            (left / "s.img.new").write_text("half of it")
+        node.ask("home.convert", vm_id=29, home_store="directory")
+        assert not left.exists()
+        assert (node.data / "homes/29/file").read_text() == "kept\n"
+        run("rm", "-r", node.data / "homes/29")
+
+
+def test_subvolumes_of_collected_images(btrfs):
+    node = btrfs
+    gone = node.image("gone", image_id=4)
+    for image in (gone, node.default):
+        checked_out(node, image)
+    tops = node.data / "images/subvolumes"
+    Home(node, 30, "auto", root_store="btrfs").sh("echo mine >/etc/mark")
+    node.ask("image.gc", gone=[4], dry_run=True)
+    assert (tops / gone).exists()
+    node.ask("image.gc", gone=[4], dry_run=False)
+    assert not (tops / gone).exists() and (tops / node.default).exists()
+    stop(node, 30)
+    assert Home(node, 30, "auto").sh("cat /etc/mark") == "mine\n"
+    leave(node)
+
+
 def test_names_of_snapshots_are_checked(node):
     Home(node, 21, "image", home_mb=40)
     stop(node, 21)
@@ -453,9 +524,59 @@ def test_btrfs_root_elsewhere(node):
     e = fails(node, "storage.check", root_store="overlay", home_store="btrfs")
     assert "node.storage.home is 'btrfs'" in e.message
     node.ask("storage.check", root_store="overlay", home_store="auto")
-    e = fails(node, "vm.start", **node.spec(25, node.default, root_mb=100))
-    assert e.id == "configuration" and "overlay can't" in e.message, e
     assert not node.left(25)
+
+
+def too_much(vm, mb):
+    """What dd says that fills the desktop's system, and empties it again."""
+    return vm.sh(f"dd if=/dev/zero of=/var/big bs=1M count={mb} 2>&1; sync; "
+                 "rm -f /var/big", check=False)
+
+
+def test_limit_of_an_overlay(node):
+    vm = Home(node, 31, "auto", root_mb=40)
+    assert "No space left" in too_much(vm, 60)
+    vm.sh("echo mine >/etc/mark; rm /etc/tiny; mv /usr /usb")
+    assert "error" not in too_much(Home(node, 32, "auto"), 60)
+    stop(node, 31)
+    # It is kept without a setting, and grows with it.
+    vm = Home(node, 31, "auto")
+    assert "No space left" in too_much(vm, 60)
+    stop(node, 31)
+    vm = Home(node, 31, "auto", root_mb=100)
+    assert "No space left" not in too_much(vm, 60)
+    assert vm.sh("cat /etc/mark; ls -d /etc/tiny /usb 2>/dev/null",
+                 check=False).split() == ["mine", "/usb"]
+    stop(node, 31)
+    done = node.ask("image.commit", image_id=5, vm_id=31, base=node.default,
+                    idmap_slot=0, author="test", message="", version="5")
+    node.ask("image.checkout", checksum=done["checksum"])
+    tree = node.data / "images/trees" / done["checksum"]
+    assert (tree / "etc/mark").read_text() == "mine\n"
+    assert (tree / "usb").is_dir() and not (tree / "etc/tiny").exists()
+    volatile = Home(node, 33, "auto", root_mb=40, volatile=True)
+    assert "No space left" in too_much(volatile, 60)
+    stop(node, 33)
+    assert not (node.data / "vms/33/volatile").exists()
+
+
+def test_changes_move_under_a_limit(node):
+    """... when it is set later; or the start says that they don't fit."""
+    vm = Home(node, 34, "auto")
+    vm.sh("echo mine >/etc/mark; rm /etc/tiny; mv /usr /usb; "
+          "chown 1000 /etc/mark; dd if=/dev/zero of=/var/big bs=1M count=60")
+    stop(node, 34)
+    changes = node.data / "vms/34" / node.default
+    e = fails(node, "vm.start", **node.spec(34, node.default, root_mb=40))
+    assert "under the limit of 40 MiB" in e.message, e
+    assert "No space left" in e.message, e
+    assert (changes / "upper/var/big").stat().st_size == 60 * MB
+    vm = Home(node, 34, "auto", root_mb=100)
+    assert not (changes / "upper").exists()
+    assert vm.sh("cat /etc/mark; stat -c %u /etc/mark; "
+                 "ls -d /etc/tiny /usb 2>/dev/null",
+                 check=False).split() == ["mine", "1000", "/usb"]
+    assert "No space left" in too_much(vm, 110)
 
 
 def test_old_changes_are_collected(node, kind="overlay"):
