@@ -26,34 +26,44 @@ static const char *const type_words[] = {
 };
 
 static const struct db_stmt list_stmt = { "config_list",
-	"SELECT c.tenant_id, c.key, c.value, t.name AS tenant FROM configs c "
+	"SELECT c.key, c.value, t.name AS tenant, NULL AS host, "
+	"c.tenant_id AS rank FROM configs c "
 	"LEFT JOIN tenants t ON t.id = c.tenant_id "
 	"WHERE c.tenant_id IN (0, $1::int) "
-	"AND ($2::text IS NULL OR c.key = $2::text) "
-	"ORDER BY c.tenant_id DESC",
-	2 };
+	"AND ($3::text IS NULL OR c.key = $3::text) "
+	"UNION ALL SELECT c.key, c.value, NULL, h.name, c.host_id "
+	"FROM host_configs c JOIN hosts h ON h.id = c.host_id "
+	"WHERE c.host_id = $2::int AND ($3::text IS NULL OR c.key = $3::text) "
+	"ORDER BY rank DESC",
+	3 };
 
-/* The row of the tenant, else the farm's, else the default. */
+/* The row of the tenant or host, else the farm's, else the default. */
 static json_t *
 setting(const struct config_key *k, const struct db_result *res)
 {
 	json_t *o = json_object();
 	int i, n = db_rows(res);
-	const char *tenant;
+	const char *tenant, *host;
 
 	for (i = 0; i < n; i++)
 		if (str_eq(db_str(res, i, "key"), k->key))
 			break;
 	tenant = i < n ? db_str(res, i, "tenant") : NULL;
+	host = i < n ? db_str(res, i, "host") : NULL;
 	json_object_set_new(o, "key", json_string(k->key));
 	json_object_set_new(
 	    o, "value", json_string(i < n ? db_str(res, i, "value") : k->def));
 	json_object_set_new(o, "set", json_boolean(i < n));
 	json_object_set_new(
 	    o, "tenant", tenant != NULL ? json_string(tenant) : json_null());
+	json_object_set_new(
+	    o, "host", host != NULL ? json_string(host) : json_null());
 	json_object_set_new(o, "default", json_string(k->def));
 	json_object_set_new(o, "type", json_string(type_words[k->type]));
-	json_object_set_new(o, "per_tenant", json_boolean(k->per_tenant));
+	json_object_set_new(
+	    o, "per_tenant", json_boolean(k->scope == CONFIG_PER_TENANT));
+	json_object_set_new(
+	    o, "per_host", json_boolean(k->scope == CONFIG_PER_HOST));
 	json_object_set_new(o, "doc", json_string(k->doc));
 	return o;
 }
@@ -94,17 +104,29 @@ on_one(struct request *req, const struct db_result *res)
 		respond(req, 200, setting(k, res));
 }
 
+/* Whose value is meant; both 0: the farm's. */
+struct owner {
+	int64_t tenant, host;
+};
+
 static bool
-tenant_param(struct request *req, struct db_params *p, int64_t *ret)
+owner_param(struct request *req, struct db_params *p, struct owner *ret)
 {
-	static const char *const names[] = { "tenant_id", NULL };
+	static const char *const names[] = { "tenant_id", "host_id", NULL };
 	bool there;
 
-	*ret = 0;
+	*ret = (struct owner){ .tenant = 0 };
 	if (!query_check(req, names) ||
-	    !query_i64(req, "tenant_id", 1, INT32_MAX, ret, &there))
+	    !query_i64(req, "tenant_id", 1, INT32_MAX, &ret->tenant, &there) ||
+	    !query_i64(req, "host_id", 1, INT32_MAX, &ret->host, &there))
 		return false;
-	db_param_i64(p, *ret);
+	if (ret->tenant != 0 && ret->host != 0) {
+		respond_fail(req, ERR_PARAMETER,
+		    "a setting is a tenant's or a host's, not both");
+		return false;
+	}
+	db_param_i64(p, ret->tenant);
+	db_param_i64(p, ret->host);
 	return true;
 }
 
@@ -112,9 +134,9 @@ void
 config_list(struct request *req)
 {
 	struct db_params p = { .n = 0 };
-	int64_t tenant;
+	struct owner owner;
 
-	if (!tenant_param(req, &p, &tenant))
+	if (!owner_param(req, &p, &owner))
 		return;
 	db_param_null(&p);
 	read_exec(req, &list_stmt, &p, on_list);
@@ -124,9 +146,9 @@ static void
 show(struct request *req)
 {
 	struct db_params p = { .n = 0 };
-	int64_t tenant;
+	struct owner owner;
 
-	if (!tenant_param(req, &p, &tenant))
+	if (!owner_param(req, &p, &owner))
 		return;
 	db_param_str(&p, req->word);
 	read_exec(req, &list_stmt, &p, on_one);
@@ -149,8 +171,17 @@ static const struct db_stmt set_stmt = { "config_set",
 static const struct db_stmt unset_stmt = { "config_unset",
 	"DELETE FROM configs WHERE tenant_id = $1 AND key = $2", 2 };
 
+static const struct db_stmt host_set_stmt = { "config_host_set",
+	"INSERT INTO host_configs (host_id, key, value) "
+	"SELECT id, $2, $3 FROM hosts WHERE id = $1::int "
+	"ON CONFLICT (host_id, key) DO UPDATE SET value = excluded.value "
+	"RETURNING key",
+	3 };
+static const struct db_stmt host_unset_stmt = { "config_host_unset",
+	"DELETE FROM host_configs WHERE host_id = $1 AND key = $2", 2 };
+
 struct setting {
-	int64_t tenant;
+	struct owner owner;
 	const char *value; /* NULL: unset */
 };
 
@@ -166,8 +197,10 @@ on_written(struct request *req, const struct db_result *res)
 	struct setting *s = req->data;
 
 	if (s->value != NULL && db_rows(res) == 0)
-		respond_fail(req, ERR_NOT_FOUND, "there is no tenant %lld",
-		    (long long)s->tenant);
+		respond_fail(req, ERR_NOT_FOUND, "there is no %s %lld",
+		    s->owner.host != 0 ? "host" : "tenant",
+		    (long long)(s->owner.host != 0 ? s->owner.host
+						   : s->owner.tenant));
 	else
 		change_commit(req,
 		    arena_printf(req->arena, "config %s", req->word),
@@ -179,13 +212,31 @@ on_begun(struct request *req, const struct db_result *res)
 {
 	struct setting *s = req->data;
 	struct db_params p = { .n = 0 };
+	bool host = s->owner.host != 0, set = s->value != NULL;
 
-	db_param_i64(&p, s->tenant);
+	db_param_i64(&p, host ? s->owner.host : s->owner.tenant);
 	db_param_str(&p, req->word);
-	if (s->value != NULL)
+	if (set)
 		db_param_str(&p, s->value);
-	change_exec(
-	    req, s->value != NULL ? &set_stmt : &unset_stmt, &p, on_written);
+	change_exec(req,
+	    host ? (set ? &host_set_stmt : &host_unset_stmt)
+		 : (set ? &set_stmt : &unset_stmt),
+	    &p, on_written);
+}
+
+static bool
+check_scope(
+    struct request *req, const struct config_key *k, const struct owner *owner)
+{
+	if (owner->tenant != 0 && k->scope != CONFIG_PER_TENANT)
+		respond_fail(req, ERR_PARAMETER,
+		    "%s is the same for all tenants", k->key);
+	else if (owner->host != 0 && k->scope != CONFIG_PER_HOST)
+		respond_fail(
+		    req, ERR_PARAMETER, "%s is the same on all hosts", k->key);
+	else
+		return true;
+	return false;
 }
 
 static void
@@ -196,17 +247,14 @@ change(struct request *req, const char *value)
 	struct db_params unused = { .n = 0 };
 	struct err err = { 0 };
 
-	if (k == NULL || s == NULL || !tenant_param(req, &unused, &s->tenant))
+	if (k == NULL || s == NULL || !owner_param(req, &unused, &s->owner))
 		return;
 	if (value != NULL && config_check(k, value, &err) < 0) {
 		respond_err(req, &err);
 		return;
 	}
-	if (s->tenant != 0 && !k->per_tenant) {
-		respond_fail(req, ERR_PARAMETER,
-		    "%s is the same for all tenants", k->key);
+	if (!check_scope(req, k, &s->owner))
 		return;
-	}
 	s->value = value;
 	req->data = s;
 	change_begin(req, on_begun);

@@ -14,6 +14,7 @@ static const struct column columns[] = {
 	{ "VALUE", "value", COLUMN_TEXT },
 	{ "SET", "set", COLUMN_YES },
 	{ "TENANT", "tenant", COLUMN_TEXT },
+	{ "HOST", "host", COLUMN_TEXT },
 	{ "MEANING", "doc", COLUMN_TEXT },
 	COLUMN_END,
 };
@@ -21,6 +22,7 @@ static const struct column columns[] = {
 static const struct arg list_args[] = {
 	{ "--tenant", ARG_TENANT, 0, "tenant_id",
 	    .doc = "as it is for that tenant" },
+	{ "--host", ARG_HOST, 0, "host_id", .doc = "as it is on that host" },
 	ARG_END,
 };
 
@@ -28,6 +30,7 @@ static const struct arg get_args[] = {
 	{ "KEY", ARG_CONFIG, ARG_REQUIRED, .doc = "the setting" },
 	{ "--tenant", ARG_TENANT, 0, "tenant_id",
 	    .doc = "as it is for that tenant" },
+	{ "--host", ARG_HOST, 0, "host_id", .doc = "as it is on that host" },
 	ARG_END,
 };
 
@@ -36,6 +39,7 @@ static const struct arg set_args[] = {
 	{ "VALUE", ARG_TEXT, ARG_REQUIRED, .doc = "its value" },
 	{ "--tenant", ARG_TENANT, 0, "tenant_id",
 	    .doc = "for that tenant only" },
+	{ "--host", ARG_HOST, 0, "host_id", .doc = "on that host only" },
 	ARG_END,
 };
 
@@ -106,7 +110,9 @@ static const struct command commands[] = {
 	{ "list", run_list, list_args, .summary = "Lists all settings" },
 	{ "get", run_get, get_args, .summary = "Prints a setting" },
 	{ "set", run_config_set, set_args, "Changes a setting",
-	    "It takes effect at once, on every node." },
+	    "It takes effect at once, on every host or the one named. Some "
+	    "settings can be a host's own, some a tenant's own; these win "
+	    "over the farm's." },
 	{ "unset", run_unset, get_args,
 	    .summary = "Gives a setting its default back" },
 	{ .verb = NULL },

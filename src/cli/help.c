@@ -249,6 +249,11 @@ man_node_conf(void)
 static void
 man_settings(void)
 {
+	static const char *const scopes[] = {
+		[CONFIG_FARM] = "",
+		[CONFIG_PER_TENANT] = " A tenant may have its own.",
+		[CONFIG_PER_HOST] = " A host may have its own.",
+	};
 	const struct config_key *k;
 
 	for (k = config_keys; k->key != NULL; k++) {
@@ -262,7 +267,7 @@ man_settings(void)
 		}
 		printf("\n\t");
 		man_text(k->doc);
-		printf("\n\n");
+		printf("%s\n\n", scopes[k->scope]);
 	}
 }
 

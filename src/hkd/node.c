@@ -342,8 +342,10 @@ check_storage(struct node *node)
 	map_done(&node->trees);
 	map_init_str(&node->trees);
 	rpc_ask(node->helper, "storage.check",
-	    json_pack("{ss ss}", "home_store", home_store_to_str(s->home_store),
-		"root_store", root_store_to_str(s->root_store)),
+	    json_pack("{ss ss sI}", "home_store",
+		home_store_to_str(s->home_store), "root_store",
+		root_store_to_str(s->root_store), "root_mb",
+		(json_int_t)s->root_mb),
 	    -1, SETUP_MS, on_storage, node);
 }
 
@@ -374,7 +376,10 @@ on_settings(const struct db_result *res, const struct err *err, void *arg)
 static void
 read_settings(struct node *node)
 {
-	db_exec(node->db, &settings_stmt, NULL, 0, on_settings, node);
+	struct db_params p = { .n = 0 };
+
+	db_param_i64(&p, node->host_id);
+	db_exec(node->db, &settings_stmt, &p, 0, on_settings, node);
 }
 
 /* The beginning of the chain */

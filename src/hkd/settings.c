@@ -8,7 +8,11 @@
 #include "model/config.h"
 
 const struct db_stmt settings_stmt = { "settings",
-	"SELECT key, value FROM configs WHERE tenant_id = 0", 0 };
+	"SELECT key, value FROM host_configs WHERE host_id = $1::int "
+	"UNION ALL SELECT key, value FROM configs c WHERE tenant_id = 0 "
+	"AND NOT EXISTS (SELECT FROM host_configs h "
+	"WHERE h.host_id = $1::int AND h.key = c.key)",
+	1 };
 
 /* The valid text: the row's, else the default. True if it is another. */
 static bool
@@ -36,11 +40,13 @@ take_storage(struct node_settings *s, const struct db_result *res)
 {
 	enum home_store home = take_number(res, "node.storage.home");
 	enum root_store root = take_number(res, "node.storage.root");
-	bool changed = home != s->home_store || root != s->root_store;
+	int64_t root_mb = take_number(res, "node.storage.root.mb");
+	bool changed = home != s->home_store || root != s->root_store ||
+		       root_mb != s->root_mb;
 
 	s->home_store = home;
 	s->root_store = root;
-	s->root_mb = take_number(res, "node.storage.root.mb");
+	s->root_mb = root_mb;
 	s->root_keep_ms = take_number(res, "node.storage.root.keep");
 	return changed;
 }

@@ -15,81 +15,87 @@
 #define DAY    (24 * HOUR)
 
 const struct config_key config_keys[] = {
-	{ "vm.network.bridge", CONFIG_STR, "qvdnet0", 1, 15, false,
+	{ "vm.network.bridge", CONFIG_STR, "qvdnet0", 1, 15, CONFIG_FARM,
 	    "The bridge that a node's desktops are on." },
-	{ "vm.network.gateway", CONFIG_NET, "10.88.0.1/16", 0, 0, false,
+	{ "vm.network.gateway", CONFIG_NET, "10.88.0.1/16", 0, 0, CONFIG_FARM,
 	    "The bridge's address and network; the desktops' gateway." },
-	{ "vm.network.ip.start", CONFIG_ADDRESS, "10.88.1.0", 0, 0, false,
+	{ "vm.network.ip.start", CONFIG_ADDRESS, "10.88.1.0", 0, 0, CONFIG_FARM,
 	    "The lowest address that a desktop gets; empty: the one after "
 	    "the gateway." },
-	{ "vm.network.nat", CONFIG_BOOL, "yes", 0, 0, false,
+	{ "vm.network.nat", CONFIG_BOOL, "yes", 0, 0, CONFIG_FARM,
 	    "Whether desktops reach other networks under the node's "
 	    "address." },
-	{ "vm.network.dns", CONFIG_ADDRESS, "", 0, 0, false,
+	{ "vm.network.dns", CONFIG_ADDRESS, "", 0, 0, CONFIG_FARM,
 	    "The name server of the desktops; empty: the node's own." },
-	{ "vm.network.gateway6", CONFIG_NET6, "", 0, 0, false,
+	{ "vm.network.gateway6", CONFIG_NET6, "", 0, 0, CONFIG_FARM,
 	    "The bridge's IPv6 address and network (/64 to /96, such as "
 	    "fd00:88::1/64); a desktop's IPv6 address ends with its IPv4 "
 	    "address. Empty: no IPv6 for desktops." },
-	{ "vm.network.egress", CONFIG_EGRESS, EGRESS_DEFAULT, 0, 0, false,
+	{ "vm.network.egress", CONFIG_EGRESS, EGRESS_DEFAULT, 0, 0, CONFIG_FARM,
 	    "What desktops may reach whose OSF and tenant have no policy of "
 	    "their own (see EGRESS POLICIES)." },
-	{ "vm.network.packets", CONFIG_INT, "20000", 0, 1000000, false,
+	{ "vm.network.packets", CONFIG_INT, "20000", 0, 1000000, CONFIG_FARM,
 	    "Packets a second that a desktop may send; what is more is "
 	    "dropped. 0: no limit." },
-	{ "vm.stop.grace", CONFIG_DURATION, "20s", 0, 10 * MINUTE, false,
+	{ "vm.stop.grace", CONFIG_DURATION, "20s", 0, 10 * MINUTE, CONFIG_FARM,
 	    "How long a desktop may take to stop before it is killed." },
-	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, false,
+	{ "hkd.starts", CONFIG_INT, "0", 0, 1000, CONFIG_PER_HOST,
 	    "Desktops that a node starts at once where nothing presses, fewer "
 	    "where CPU, memory or disk are short; 0: four a CPU." },
-	{ "hkd.hook.prestart", CONFIG_STR, "", 0, 64, false,
+	{ "hkd.hook.prestart", CONFIG_STR, "", 0, 64, CONFIG_FARM,
 	    "Program in [paths] hooks that is run as root before a desktop "
 	    "starts, and can refuse it (see qvd-hkd(8)). Empty: none." },
-	{ "hkd.hook.poststart", CONFIG_STR, "", 0, 64, false,
+	{ "hkd.hook.poststart", CONFIG_STR, "", 0, 64, CONFIG_FARM,
 	    "The same once a desktop runs." },
-	{ "hkd.hook.poststop", CONFIG_STR, "", 0, 64, false,
+	{ "hkd.hook.poststop", CONFIG_STR, "", 0, 64, CONFIG_FARM,
 	    "The same when nothing of a desktop is left." },
 	{ "hkd.hook.deadline", CONFIG_DURATION, "30s", SECOND, 10 * MINUTE,
-	    false, "How long such a program may take before it is killed." },
-	{ "hkd.lease", CONFIG_DURATION, "60s", 5 * SECOND, HOUR, false,
+	    CONFIG_FARM,
+	    "How long such a program may take before it is killed." },
+	{ "hkd.lease", CONFIG_DURATION, "60s", 5 * SECOND, HOUR, CONFIG_FARM,
 	    "How long a node's word that it runs is good; renewed at a third "
 	    "of it." },
-	{ "l7r.auth.tenant", CONFIG_STR, "default", 1, 64, false,
+	{ "l7r.auth.tenant", CONFIG_STR, "default", 1, 64, CONFIG_FARM,
 	    "The tenant of logins without one." },
-	{ "l7r.auth.separators", CONFIG_STR, "@#", 1, 8, false,
+	{ "l7r.auth.separators", CONFIG_STR, "@#", 1, 8, CONFIG_FARM,
 	    "Between login and tenant." },
-	{ "l7r.timeout.start", CONFIG_DURATION, "270s", SECOND, HOUR, false,
+	{ "l7r.timeout.start", CONFIG_DURATION, "270s", SECOND, HOUR,
+	    CONFIG_FARM,
 	    "How long a connection waits for its desktop to run." },
-	{ "l7r.timeout.stop", CONFIG_DURATION, "270s", SECOND, HOUR, false,
-	    "How long stop_vm waits." },
-	{ "l7r.timeout.session", CONFIG_DURATION, "180s", SECOND, HOUR, false,
-	    "How long a connection waits for the X session." },
+	{ "l7r.timeout.stop", CONFIG_DURATION, "270s", SECOND, HOUR,
+	    CONFIG_FARM, "How long stop_vm waits." },
+	{ "l7r.timeout.session", CONFIG_DURATION, "180s", SECOND, HOUR,
+	    CONFIG_FARM, "How long a connection waits for the X session." },
 	{ "l7r.token.lifetime", CONFIG_DURATION, "24h", MINUTE, 240 * HOUR,
-	    false, "How long a token of create_auth_token is good." },
-	{ "node.storage.home", CONFIG_HOME_STORE, "auto", 0, 0, false,
+	    CONFIG_FARM, "How long a token of create_auth_token is good." },
+	{ "node.storage.home", CONFIG_HOME_STORE, "auto", 0, 0, CONFIG_PER_HOST,
 	    "What a node keeps new homes in: image (ext4 in a sparse file), "
 	    "btrfs (a subvolume), project (a directory with a project quota), "
 	    "directory (no limit); auto: image for a home with a limit, else "
 	    "directory. Homes that are there stay what they are." },
-	{ "node.storage.root", CONFIG_ROOT_STORE, "overlay", 0, 0, false,
+	{ "node.storage.root", CONFIG_ROOT_STORE, "overlay", 0, 0,
+	    CONFIG_PER_HOST,
 	    "What a node keeps the systems of its containers in: overlay (an "
 	    "image's files are once on disk and once in memory), or btrfs "
 	    "(once on disk, in memory once a desktop)." },
-	{ "node.storage.root.mb", CONFIG_INT, "0", 0, INT32_MAX, false,
+	{ "node.storage.root.mb", CONFIG_INT, "0", 0, INT32_MAX,
+	    CONFIG_PER_HOST,
 	    "How much a desktop may change in its system, MiB; 0: no limit. "
-	    "An overlay knows no limit." },
-	{ "node.storage.root.keep", CONFIG_DURATION, "7d", 0, 400 * DAY, false,
+	    "An overlay's changes are then in a file system of that size, "
+	    "which grows with the setting and never shrinks." },
+	{ "node.storage.root.keep", CONFIG_DURATION, "7d", 0, 400 * DAY,
+	    CONFIG_PER_HOST,
 	    "How long a desktop's changes to a version of its image are kept "
 	    "that it doesn't start from any more." },
-	{ "vm.kvm.accel", CONFIG_VM_ACCEL, "auto", 0, 0, false,
+	{ "vm.kvm.accel", CONFIG_VM_ACCEL, "auto", 0, 0, CONFIG_PER_HOST,
 	    "What runs the CPU of virtual machines: kvm (the node's CPU "
 	    "itself), tcg (emulated, many times slower); auto: kvm where "
 	    "/dev/kvm opens and the CPU has vmx or svm, else tcg." },
-	{ "vm.kvm.machine", CONFIG_VM_MACHINE, "q35", 0, 0, false,
+	{ "vm.kvm.machine", CONFIG_VM_MACHINE, "q35", 0, 0, CONFIG_PER_HOST,
 	    "The machine of virtual machines: q35 (a PC with a screen, boots "
 	    "from its disk), or microvm (no PCI, no screen; boots only the "
 	    "image's own kernel, in less time and memory)." },
-	{ "vm.kvm.merge", CONFIG_BOOL, "no", 0, 0, true,
+	{ "vm.kvm.merge", CONFIG_BOOL, "no", 0, 0, CONFIG_PER_TENANT,
 	    "Whether equal memory of virtual machines becomes one (KSM, where "
 	    "the node runs it). It saves memory, and lets one machine find out "
 	    "by timing what another has in its own." },

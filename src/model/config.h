@@ -27,12 +27,15 @@ enum config_type {
 	CONFIG_VM_MACHINE,
 };
 
+/* Who may have its own value, which wins over the farm's. */
+enum config_scope { CONFIG_FARM, CONFIG_PER_TENANT, CONFIG_PER_HOST };
+
 struct config_key {
 	const char *key; /* NULL ends the table */
 	enum config_type type;
 	const char *def;
 	int64_t min, max;
-	bool per_tenant; /* a tenant may have its own value */
+	enum config_scope scope;
 	const char *doc;
 };
 extern const struct config_key config_keys[];

@@ -119,6 +119,36 @@ def test_wrong_choice_is_said(house, vm):
         house, "config", "set", "node.storage.home", "zfs")
 
 
+def test_choice_of_a_host(house, vm):
+    """It wins over the farm's, for what this host makes."""
+    def set_(*args, **more):
+        return house.qvd("config", *args, "--host", "node1", **more)
+    before = house.event_names().count("host.storage-unusable")
+    house.sql("UPDATE osfs SET home_mb = 0")
+    house.qvd("config", "set", "node.storage.home", "directory")
+    set_("set", "node.storage.home", "btrfs")
+    try:
+        assert set_("get", "node.storage.home").out == "btrfs\n"
+        assert house.qvd("config", "get", "node.storage.home").out == \
+            "directory\n"
+        row = next(s for s in set_("list", json=True)
+                   if s["key"] == "node.storage.home")
+        assert (row["host"], row["per_host"]) == ("node1", True)
+        assert "node.storage.home is 'btrfs'" in house.wait_event(
+            "host.storage-unusable", count=before + 1)[1]
+        assert "not on a btrfs file system" in refused(
+            house, "vm", "start", vm)
+        set_("unset", "node.storage.home")
+        house.qvd("vm", "start", vm)
+        assert home(house, vm)["store"] == "directory"
+    finally:
+        house.sql("UPDATE osfs SET home_mb = 40")
+        house.sql("DELETE FROM host_configs")
+        house.qvd("config", "unset", "node.storage.home")
+    assert "vm.network.nat is the same on all hosts" in refused(
+        house, "config", "set", "vm.network.nat", "no", "--host", "node1")
+
+
 def test_convert(house, vm):
     house.qvd("config", "set", "node.storage.home", "directory")
     house.sql("UPDATE osfs SET home_mb = 0")
