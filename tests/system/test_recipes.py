@@ -123,6 +123,8 @@ def test_logging_in_shows_the_desktop(recipe, manager, program, panel,
             inside.wait_window(terminal)
             # Wallpaper, panel and text, not an empty screen.
             screen.wait_drawn(100)
+            eventually(lambda: screen.pixel(1240, 60) not in
+                       ("black", "srgb(0,0,0)"), 60, "a wallpaper")
             shot(screen, recipe)
             known = panel, terminal, desktop
             assert not [c for c in inside.clients()
