@@ -202,7 +202,8 @@ struct resource {
 };
 extern const struct resource resource_tenants, resource_users, resource_osfs,
     resource_images, resource_vms, resource_hosts, resource_homes,
-    resource_rollouts, resource_rollbacks, resource_expiries;
+    resource_rollouts, resource_rollbacks, resource_expiries,
+    resource_distributions;
 
 void resource_list(struct request *req);
 void resource_get(struct request *req);

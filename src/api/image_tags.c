@@ -4,7 +4,8 @@
  * like a version, so that what a VM follows is one of both. `head` is the
  * newest published image, and moves by itself. The tags that an import was
  * given wait in the property import.tags until the image is published, so
- * that they are moved whoever is there by then.
+ * that they are moved whoever is there by then. No tag moves to an image before
+ * all nodes have it that run and get images (sql: image_awaits).
  */
 #include "api/api.h"
 #include "api/images.h"
@@ -17,7 +18,9 @@ static const struct db_stmt settle = { "image_settle",
 	"WITH due AS (SELECT i.id, i.osf_id, i.state, i.version, p.value "
 	"FROM images i JOIN properties p ON p.kind = 'image' "
 	"AND p.object_id = i.id AND p.key = 'import.tags' "
-	"WHERE i.state IN ('published', 'failed')), "
+	"WHERE i.state = 'failed' OR (i.state = 'published' "
+	"AND NOT EXISTS (SELECT FROM image_awaits a "
+	"WHERE a.image_id = i.id))), "
 	"moved AS (INSERT INTO image_tags (osf_id, tag, image_id) "
 	"SELECT DISTINCT ON (osf_id, tag) osf_id, tag, id FROM due, "
 	"unnest(string_to_array(due.value, ' ')) AS tag "
@@ -32,7 +35,8 @@ static const struct db_stmt settle = { "image_settle",
 	"FROM moved), "
 	"head AS (INSERT INTO image_tags (osf_id, tag, image_id) "
 	"SELECT DISTINCT ON (osf_id) osf_id, 'head', id FROM images "
-	"WHERE state = 'published' ORDER BY osf_id, id DESC "
+	"WHERE state = 'published' AND NOT EXISTS (SELECT FROM image_awaits a "
+	"WHERE a.image_id = images.id) ORDER BY osf_id, id DESC "
 	"ON CONFLICT (osf_id, tag) DO UPDATE "
 	"SET image_id = excluded.image_id, moved_at = now() "
 	"WHERE image_tags.image_id <> excluded.image_id), "
@@ -80,13 +84,17 @@ static const struct db_stmt tag_stmt = { "image_tag",
 	"m AS (INSERT INTO image_tags (osf_id, tag, image_id) "
 	"SELECT osf_id, $2, id FROM i WHERE state = 'published' "
 	"AND NOT is_version "
+	"AND NOT EXISTS (SELECT FROM image_awaits WHERE image_id = $1) "
 	"ON CONFLICT (osf_id, tag) DO UPDATE "
 	"SET image_id = excluded.image_id, moved_at = now() "
 	"WHERE NOT image_tags.fixed RETURNING image_id), "
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.tagged', image_id, 'tag ' || $2 || ' moved to it by ' "
 	"|| $3 FROM m) "
-	"SELECT i.state, i.is_version, EXISTS (SELECT FROM m) AS done FROM i",
+	"SELECT i.state, i.is_version, EXISTS (SELECT FROM m) AS done, "
+	"(SELECT string_agg(host || ' (' || state || coalesce(' ' || progress "
+	"|| ' %', '') || coalesce(': ' || error, '') || ')', ', ') "
+	"FROM image_awaits WHERE image_id = $1) AS awaits FROM i",
 	3 };
 static const struct db_stmt untag_stmt = { "image_untag",
 	"WITH u AS (SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name "
@@ -127,6 +135,12 @@ on_tagged(struct request *req, const struct db_result *res)
 	state = db_str(res, 0, "state");
 	if (db_bool(res, 0, "done"))
 		commit_tag(req);
+	else if (db_str(res, 0, "awaits") != NULL)
+		respond_fail(req, ERR_CONFLICT,
+		    "the tag can't be moved to image %lld yet: not all nodes "
+		    "have it: %s; wait for them (qvd image distribution), or "
+		    "block a node that is to be left out",
+		    (long long)req->id, db_str(res, 0, "awaits"));
 	else if (db_bool(res, 0, "is_version"))
 		respond_fail(req, ERR_CONFLICT,
 		    "'%s' is a version of the OSF, and a tag is never named "

@@ -64,6 +64,8 @@ const struct route routes[] = {
 	    &resource_images),
 	ADMIN("POST", "/v1/images/gc", images_gc, "images.gc",
 	    &resource_images),
+	ADMIN("GET", "/v1/distributions", resource_list, NULL,
+	    &resource_distributions),
 	CRUD("vms", vms, vm_add),
 	ADMIN("POST", "/v1/vms/{id}/start", vm_start, "vms.start",
 	    &resource_vms),

@@ -97,6 +97,11 @@ static const struct arg log_args[] = {
 	ARG_END,
 };
 
+static const struct arg distribution_args[] = {
+	{ "IMAGE", ARG_IMAGE, 0, .doc = IMAGE_DOC "; all without it" },
+	ARG_END,
+};
+
 static const struct arg diff_args[] = {
 	{ "IMAGE", ARG_IMAGE, ARG_REQUIRED, .doc = IMAGE_DOC },
 	{ "OTHER", ARG_IMAGE, 0,
@@ -205,6 +210,11 @@ static const struct command commands[] = {
 	    "out the same gives the same content." },
 	{ "diff", run_image_diff, diff_args,
 	    .summary = "Shows which files and packages differ" },
+	{ "distribution", run_image_distribution, distribution_args,
+	    "Shows which node has which image, or how far it is",
+	    "Nodes get images from each other as soon as they are imported "
+	    "(see [farm] in qvd-node.conf(5)); a tag moves to an image when "
+	    "all that run have it." },
 	{ "publish", run_publish, one_args,
 	    "Offers images that wait, or that were retired",
 	    "The tags that the import was given are moved with it." },

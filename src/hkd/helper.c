@@ -33,6 +33,9 @@ static const struct rpc_op operations[] = {
 	{ "image.export", handle_image_export },
 	{ "image.refs", handle_image_refs },
 	{ "image.gc", handle_image_gc },
+	{ "image.pull", handle_image_pull },
+	{ "image.serve", handle_image_serve },
+	{ "farm.identity", handle_farm_identity },
 	{ "vm.start", handle_vm_start },
 	{ "vm.adopt", handle_vm_adopt },
 	{ "vm.list", handle_vm_list },
@@ -205,6 +208,7 @@ job_free(struct job *job)
 {
 	list_del(&job->link);
 	json_decref(job->args);
+	closep(&job->fd);
 	free(job);
 }
 
@@ -320,6 +324,13 @@ void
 job_queue(struct helper *h, struct rpc_call *call, uint64_t key,
     const json_t *args, void (*run)(struct job *job), bool undo)
 {
+	job_queue_fd(h, call, key, args, run, undo, -1);
+}
+
+void
+job_queue_fd(struct helper *h, struct rpc_call *call, uint64_t key,
+    const json_t *args, void (*run)(struct job *job), bool undo, int fd)
+{
 	struct job *job = new0(struct job);
 
 	job->helper = h;
@@ -331,6 +342,7 @@ job_queue(struct helper *h, struct rpc_call *call, uint64_t key,
 	job->args = json_deep_copy(args);
 	job->run = run;
 	job->undo = undo;
+	job->fd = fd;
 	list_init(&job->link);
 	list_add(&h->waiting, &job->link);
 	rpc_call_on_cancel(call, on_cancel, job);
@@ -417,7 +429,7 @@ job_op(struct job *job, const char *op, int64_t deadline_ms, op_done_cb done)
 		.request = json_pack("{ss sO so sb}", "op", strchr(op, '.') + 1,
 		    "args", job->args, "node", node_json(h), "netns",
 		    h->node_netns >= 0),
-		.fd = image ? -1 : h->node_netns,
+		.fd = image ? job->fd : h->node_netns,
 		.deadline_ms = deadline_ms,
 		.done = on_op_done,
 		.progress = on_progress,

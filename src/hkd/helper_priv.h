@@ -2,7 +2,7 @@
 /*
  * What the files of the helper share: helper.c (life, queue of jobs),
  * helper_vm.c, helper_hook.c, helper_idle.c, helper_repair.c, helper_image.c,
- * helper_storage.c and helper_channel.c (operations).
+ * helper_storage.c, helper_farm.c and helper_channel.c (operations).
  *
  * A job is one rpc call that needs an operation process. Jobs with the same
  * key (a VM, the image store) run one after the other, in the order in which
@@ -63,6 +63,7 @@ struct job {
 	struct op *op;
 	op_done_cb done;
 	struct hook *hook; /* helper_hook.c: its program, while it runs */
+	int fd;            /* the process gets it as its 1; -1: none */
 	bool undo;         /* kill the process when main cancels or goes away */
 	bool cancelled;
 	struct err err; /* of a start, while it is undone */
@@ -72,6 +73,9 @@ struct job {
  * process is killed, else it goes on. */
 void job_queue(struct helper *helper, struct rpc_call *call, uint64_t key,
     const json_t *args, void (*run)(struct job *job), bool undo);
+/* The same with a descriptor for the process, which is taken. */
+void job_queue_fd(struct helper *helper, struct rpc_call *call, uint64_t key,
+    const json_t *args, void (*run)(struct job *job), bool undo, int fd);
 /* Answer and end. result and fd are taken. */
 void job_done(struct job *job, json_t *result, int fd);
 void job_fail(struct job *job, const struct err *err);
@@ -180,5 +184,12 @@ void dials_end(struct helper *helper);
  * record: of its run. */
 int dial_start(struct helper *helper, struct rpc_call *call, int64_t vm_id,
     int64_t wait_ms, const json_t *record, struct err *err);
+
+void handle_image_pull(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_image_serve(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_farm_identity(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
 
 #endif

@@ -139,7 +139,7 @@ image_op_commit(
 	if ((r = whole ? 0 : show_root(node, upper, base, err)) < 0 ||
 	    (r = image_import(&import, &done, err)) < 0)
 		return err_wrap(err, r, "commit VM %lld", vm);
-	return image_op_send_imported(&done);
+	return image_op_imported(node, &done, err);
 }
 
 static char *

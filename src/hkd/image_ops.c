@@ -24,8 +24,13 @@ on_progress(int percent, const char *text, void *arg)
 }
 
 int
-image_op_send_imported(const struct image_imported *done)
+image_op_imported(const struct image_op_node *node,
+    const struct image_imported *done, struct err *err)
 {
+	int r = image_op_sign(node, done->checksum, err);
+
+	if (r < 0)
+		return r;
 	return op_send_result(
 	    json_pack("{ss ss sI sI ss}", "checksum", done->checksum, "content",
 		done->content, "size_bytes", (json_int_t)done->bytes, "files",
@@ -104,7 +109,7 @@ do_import(const struct image_op_node *node, const json_t *args, struct err *err)
 	else
 		r = image_import(&import, &done, err);
 	fs_remove_tree(work, NULL);
-	return r < 0 ? r : image_op_send_imported(&done);
+	return r < 0 ? r : image_op_imported(node, &done, err);
 }
 
 static int
@@ -259,5 +264,7 @@ const struct image_op image_ops[] = {
 	{ "export", do_export, false },
 	{ "refs", do_refs, false },
 	{ "gc", do_gc, false },
+	{ "pull", image_op_pull, false },
+	{ "serve", image_op_serve, false },
 	{ .name = NULL },
 };

@@ -2,7 +2,8 @@
 /*
  * The operations of qvd-hkd-image: one a process, each answers on descriptor
  * 0 and gives an exit status, or an error that main sends. Arguments were
- * checked by the helper. image_ops.c; image_desktop.c holds what looks at
+ * checked by the helper. image_ops.c; image_transfer.c holds what goes to
+ * and comes from other nodes; image_desktop.c holds what looks at
  * desktops (their changes, and which images they run).
  */
 #ifndef HKD_IMAGE_OPS_H
@@ -36,7 +37,16 @@ int image_op_show(
     const struct image_op_node *node, const json_t *args, struct err *err);
 int image_op_commit(
     const struct image_op_node *node, const json_t *args, struct err *err);
-int image_op_send_imported(const struct image_imported *done);
+int image_op_pull(
+    const struct image_op_node *node, const json_t *args, struct err *err);
+int image_op_serve(
+    const struct image_op_node *node, const json_t *args, struct err *err);
+/* Signs it, if this node has the farm's key. */
+int image_op_sign(
+    const struct image_op_node *node, const char *checksum, struct err *err);
+/* Signs it and answers. */
+int image_op_imported(const struct image_op_node *node,
+    const struct image_imported *done, struct err *err);
 /* The import that the arguments describe, but for its source. */
 void image_op_import(const struct image_op_node *node, const json_t *args,
     struct image_import *ret);

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "db/migrate.h"
+#include "hkd/farm.h"
 #include "hkd/garbage.h"
 #include "hkd/vm.h"
 #include "model/states.h"
@@ -116,6 +117,7 @@ on_retry(void *arg)
 	store_flush(node);
 	imports_claim(node);
 	homes_claim(node);
+	fetch_claim(node);
 }
 
 void
@@ -171,6 +173,7 @@ run(struct node *node)
 	repair_at_start(node);
 	garbage_soon(node); /* what went while nobody was here */
 	homes_claim(node);
+	farm_begin(node);
 }
 
 void
@@ -284,6 +287,7 @@ on_vms(const struct db_result *res, const struct err *err, void *arg)
 		reconcile_all(node);
 		imports_claim(node);
 		homes_claim(node);
+		fetch_claim(node);
 	} else {
 		adopt_all(node);
 	}
@@ -478,6 +482,7 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (str_eq(channel, "qvd_images")) {
 		if (node_is_running(node))
 			imports_claim(node);
+		fetch_claim(node);
 	} else if (str_eq(channel, "qvd_configs")) {
 		if (node->host_id != 0)
 			read_settings(node);
@@ -487,6 +492,7 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	} else if (str_eq(channel, "qvd_hosts")) {
 		if (node->host_id == 0)
 			read_host(node);
+		fetch_claim(node); /* somebody who has it may be back */
 	} else if (str_starts(payload, "home ")) {
 		if (node_is_running(node))
 			homes_claim(node);
@@ -553,6 +559,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->hooks);
 	list_init(&node->collects);
 	list_init(&node->garbages);
+	farm_init(node);
 	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
 	timer_init(&node->exports, node->loop, garbage_on_timer, node);
 	list_init(&node->home_jobs);
@@ -579,6 +586,7 @@ node_done(struct node *node)
 	collects_done(node);
 	repair_done(node);
 	garbage_done(node);
+	farm_done(node);
 	timer_done(&node->garbage);
 	timer_done(&node->exports);
 	homes_done(node);

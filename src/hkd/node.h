@@ -10,7 +10,8 @@
  * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
  * vm_row.c: its rows; vm_idle.c: its hibernation; agent.c: the stream from
  * the agent in it; queue.c, pressure.c: who starts when; import.c: images;
- * garbage.c: what is left of them; repair.c: what a crash left; ctl.c,
+ * garbage.c: what is left of them; farm.c, fetch.c: images to and from other
+ * nodes; repair.c: what a crash left; ctl.c,
  * ctl_image.c, ctl_usage.c: hkd.sock; store.c: what is written to the
  * database.
  */
@@ -46,6 +47,7 @@ struct node_settings {
 	enum root_store root_store;
 	int64_t root_mb;
 	int64_t root_keep_ms;
+	int64_t images_kbit; /* 0: no limit */
 };
 
 /* pressure.c */
@@ -55,6 +57,17 @@ struct pressure_meter {
 	int64_t total_us[PRESSURE_KINDS];
 };
 const struct pressure *pressure_read(struct pressure_meter *m);
+
+/* farm.h */
+struct node_farm {
+	struct tls_ctx *server, *client; /* NULL: no identity (yet) */
+	struct listener *listener;
+	struct timer timer;  /* looks at the identity again */
+	struct list served;  /* connections of others */
+	struct fetch *fetch; /* that is under way */
+	bool claiming;
+	struct timer pause; /* after a failed one */
+};
 
 enum node_phase {
 	NODE_WAITING,   /* for the database, or for this host's row */
@@ -99,7 +112,8 @@ struct node {
 	struct list collects;  /* removals of old changes under way */
 	struct list garbages;  /* garbage.h */
 	struct timer garbage;
-	struct timer exports;  /* garbage of archives that nobody fetched */
+	struct timer exports; /* garbage of archives that nobody fetched */
+	struct node_farm farm;
 	struct repair *repair; /* that is under way */
 	struct list hooks;     /* of the host, that nobody waits for */
 	struct list outbox;    /* events not yet written */

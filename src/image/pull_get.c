@@ -270,10 +270,28 @@ ask(struct pull *p, enum wire_what what, const struct transfer_want *wants,
 	return wire_flush(&p->wire, err);
 }
 
-static int
-get_batch(struct pull *p, const struct transfer_want *wants, size_t n,
-    struct err *err)
+/* What a killed pull had written of its last batch is here once a transaction
+ * has begun. */
+static size_t
+not_staged(struct pull *p, const struct transfer_want *wants, size_t n,
+    struct transfer_want *ret)
 {
+	size_t i, k = 0;
+
+	for (i = 0; i < n; i++)
+		if (!pull_has(p, wants[i].type, wants[i].sum))
+			ret[k++] = wants[i];
+		else if (wants[i].size != WIRE_NONE)
+			p->total -= wants[i].size;
+	return k;
+}
+
+static int
+get_batch(
+    struct pull *p, const struct transfer_want *all, size_t n, struct err *err)
+{
+	_cleanup_(freep)
+	struct transfer_want *wants = xcalloc(n, sizeof(*wants));
 	GError *error = NULL;
 	size_t i;
 	int r;
@@ -281,7 +299,8 @@ get_batch(struct pull *p, const struct transfer_want *wants, size_t n,
 	if (!ostree_repo_prepare_transaction(p->repo, NULL, NULL, &error))
 		return image_gerr(
 		    err, ERR_SYSTEM, error, "begin a transaction");
-	r = ask(p, WIRE_GET, wants, n, err);
+	n = not_staged(p, all, n, wants);
+	r = n == 0 ? 0 : ask(p, WIRE_GET, wants, n, err);
 	for (i = 0; r == 0 && i < n; i++)
 		r = take_object(p, &wants[i], err);
 	if (r == 0 &&
@@ -297,8 +316,8 @@ int
 pull_get(struct pull *p, const struct transfer_want *wants, size_t n,
     struct err *err)
 {
-	static const uint64_t batch_bytes = 64 << 20;
-	static const size_t batch_objects = 2000;
+	static const uint64_t batch_bytes = 16 << 20;
+	static const size_t batch_objects = 1000;
 	uint64_t bytes;
 	size_t i, k;
 	int r = 0;

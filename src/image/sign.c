@@ -11,7 +11,6 @@
 
 #include "base/mem.h"
 #include "image/pull.h"
-#include "image/transfer.h"
 
 #define TEXT "qvd-image-commit-1 %s"
 
@@ -143,43 +142,4 @@ image_signature_check(const char *public_pem, const char *checksum,
 		     : "image %.12s is not signed by this farm: whoever made "
 		       "it doesn't have the farm's signing key",
 	    checksum);
-}
-
-int
-image_store_sign(const char *data_dir, const char *private_pem,
-    const char *checksum, struct err *err)
-{
-	_cleanup_(image_unref)
-	OstreeRepo *repo = NULL;
-	unsigned char signature[IMAGE_SIGNATURE_LEN];
-	int r;
-
-	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = image_has_commit(repo, checksum, err)) < 0 ||
-	    (r = image_sign(private_pem, checksum, signature, err)) < 0)
-		return r;
-	return transfer_keep_signature(
-	    repo, checksum, signature, sizeof(signature), err);
-}
-
-int
-image_store_check_signature(const char *data_dir, const char *public_pem,
-    const char *checksum, struct err *err)
-{
-	_cleanup_(image_unref)
-	OstreeRepo *repo = NULL;
-	GVariant *signature;
-	const void *data = NULL;
-	gsize n = 0;
-	int r;
-
-	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = image_has_commit(repo, checksum, err)) < 0)
-		return r;
-	if ((signature = transfer_signature(repo, checksum)) != NULL)
-		data = g_variant_get_fixed_array(signature, &n, 1);
-	r = image_signature_check(public_pem, checksum, data, n, err);
-	if (signature != NULL)
-		g_variant_unref(signature);
-	return r;
 }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/pull.h"
 
 #define SIGNATURE_KEY "qvd.signature"
 
@@ -100,4 +101,43 @@ transfer_keep_signature(OstreeRepo *repo, const char *checksum,
 	return ok ? 0
 		  : image_gerr(err, ERR_SYSTEM, error,
 			"keep the signature of image %.12s", checksum);
+}
+
+int
+image_store_sign(const char *data_dir, const char *private_pem,
+    const char *checksum, struct err *err)
+{
+	_cleanup_(image_unref)
+	OstreeRepo *repo = NULL;
+	unsigned char signature[IMAGE_SIGNATURE_LEN];
+	int r;
+
+	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
+	    (r = image_has_commit(repo, checksum, err)) < 0 ||
+	    (r = image_sign(private_pem, checksum, signature, err)) < 0)
+		return r;
+	return transfer_keep_signature(
+	    repo, checksum, signature, sizeof(signature), err);
+}
+
+int
+image_store_check_signature(const char *data_dir, const char *public_pem,
+    const char *checksum, struct err *err)
+{
+	_cleanup_(image_unref)
+	OstreeRepo *repo = NULL;
+	GVariant *signature;
+	const void *data = NULL;
+	gsize n = 0;
+	int r;
+
+	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
+	    (r = image_has_commit(repo, checksum, err)) < 0)
+		return r;
+	if ((signature = transfer_signature(repo, checksum)) != NULL)
+		data = g_variant_get_fixed_array(signature, &n, 1);
+	r = image_signature_check(public_pem, checksum, data, n, err);
+	if (signature != NULL)
+		g_variant_unref(signature);
+	return r;
 }

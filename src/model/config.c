@@ -87,6 +87,9 @@ const struct config_key config_keys[] = {
 	    CONFIG_PER_HOST,
 	    "How long a desktop's changes to a version of its image are kept "
 	    "that it doesn't start from any more." },
+	{ "node.images.kbit", CONFIG_INT, "0", 0, 100000000, CONFIG_PER_HOST,
+	    "How many kbit a second a node may take from another when it gets "
+	    "an image; 0: no limit." },
 	{ "vm.kvm.accel", CONFIG_VM_ACCEL, "auto", 0, 0, CONFIG_PER_HOST,
 	    "What runs the CPU of virtual machines: kvm (the node's CPU "
 	    "itself), tcg (emulated, many times slower); auto: kvm where "

@@ -41,6 +41,11 @@ const struct conf_key node_conf_keys[] = {
 	    .doc = "The migrations."),
 	KEY("paths", "hooks", STR, hooks_dir, .def = "/etc/qvd/host-hooks",
 	    .doc = "Programs of root's that the settings hkd.hook.* may name."),
+	KEY("farm", "listen", STR, farm_listen, .def = "",
+	    .doc = "Address and port where the farm's other nodes get images "
+		   "from this one, such as 10.0.0.5:8445, with the farm's "
+		   "certificates in <data>/farm (see qvd farm). Empty: this "
+		   "node gives none and gets none."),
 	KEY("l7r", "listen", STR, listen, .def = "*:8443",
 	    .doc = "Address of the clients' port."),
 	KEY("l7r", "workers", INT, l7r_workers, .def = "0", .max = 256,

@@ -25,6 +25,9 @@ struct node_conf {
 	char *programs_dir;   /* [paths] programs: where qvd-l7r etc. are */
 	char *sql_dir;        /* [paths] sql: the migrations */
 	char *hooks_dir;      /* [paths] hooks: host hooks, root's */
+	char *farm_listen;    /* [farm] listen: address and port where this
+			       * node serves images to the others; "": it is
+			       * no node of many */
 	char *listen;         /* [l7r] listen: "*:8443" */
 	int l7r_workers;      /* [l7r] workers: 0 = one per CPU */
 	int l7r_auths;        /* [l7r] auth processes: 2 */

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "net/tls_priv.h"
 
 /* Forward secrecy and authenticated encryption only (for TLS 1.2; all of
  * TLS 1.3's are). AES-128 first: half the rounds, no known weakness. */
@@ -28,19 +29,19 @@ struct tls_ctx {
 	SSL_CTX *ssl;
 };
 
-static void
+void
 bio_freep(BIO **bio)
 {
 	BIO_free(*bio);
 }
 
-static void
+void
 x509_freep(X509 **x)
 {
 	X509_free(*x);
 }
 
-static void
+void
 pkey_freep(EVP_PKEY **key)
 {
 	EVP_PKEY_free(*key);
@@ -151,8 +152,9 @@ use_key(SSL_CTX *ssl, const char *pem, struct err *err)
 	return 0;
 }
 
+/* client_too: those who connect are told, too, whose certificates count. */
 static int
-require_client(SSL_CTX *ssl, const char *pem, struct err *err)
+trust_only(SSL_CTX *ssl, const char *pem, bool client_too, struct err *err)
 {
 	_cleanup_(bio_freep)
 	BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -162,16 +164,16 @@ require_client(SSL_CTX *ssl, const char *pem, struct err *err)
 
 	while ((ca = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
 		r = X509_STORE_add_cert(store, ca) == 1 &&
-		    SSL_CTX_add_client_CA(ssl, ca) == 1;
+		    (!client_too || SSL_CTX_add_client_CA(ssl, ca) == 1);
 		X509_free(ca);
 		if (!r)
-			return tls_err(err, "read the client authorities");
+			return tls_err(err, "read the authorities");
 		n++;
 	}
 	ERR_clear_error();
 	if (n == 0)
 		return err_set(err, ERR_CONFIG,
-		    "no certificate in the list of client authorities");
+		    "no certificate in the list of authorities");
 	SSL_CTX_set_verify(
 	    ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return 0;
@@ -188,10 +190,24 @@ tls_ctx_new_server(const char *cert_pem, const char *key_pem,
 
 	if (ctx == NULL || use_chain(ctx->ssl, cert_pem, err) < 0 ||
 	    use_key(ctx->ssl, key_pem, err) < 0 ||
-	    (ca_pem != NULL && require_client(ctx->ssl, ca_pem, err) < 0))
+	    (ca_pem != NULL && trust_only(ctx->ssl, ca_pem, true, err) < 0))
 		return NULL;
 	SSL_CTX_set_session_id_context(ctx->ssl, id, sizeof(id) - 1);
 	SSL_CTX_set_alpn_select_cb(ctx->ssl, select_alpn, NULL);
+	return take_ptr(ctx);
+}
+
+struct tls_ctx *
+tls_ctx_new_peer(const char *cert_pem, const char *key_pem, const char *ca_pem,
+    struct err *err)
+{
+	_cleanup_(tls_ctx_unrefp)
+	struct tls_ctx *ctx = ctx_new(TLS_client_method(), err);
+
+	if (ctx == NULL || use_chain(ctx->ssl, cert_pem, err) < 0 ||
+	    use_key(ctx->ssl, key_pem, err) < 0 ||
+	    trust_only(ctx->ssl, ca_pem, false, err) < 0)
+		return NULL;
 	return take_ptr(ctx);
 }
 
@@ -244,26 +260,25 @@ tls_ctx_ssl(struct tls_ctx *ctx)
 
 /* Self-signed certificates */
 
-static int
-add_extension(X509 *cert, int nid, const char *value)
+bool
+tls_cert_extend(X509 *cert, X509 *issuer, int nid, const char *value)
 {
 	X509V3_CTX ctx;
 	X509_EXTENSION *ext;
 	int r;
 
 	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
+	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
 	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
 	if (ext == NULL)
-		return 0;
+		return false;
 	r = X509_add_ext(cert, ext, -1);
 	X509_EXTENSION_free(ext);
-	return r;
+	return r == 1;
 }
 
-/* "DNS:a,IP:1.2.3.4"; NULL if a name can't stand in a certificate. */
-static char *
-alt_names(const char *const *names)
+char *
+tls_alt_names(const char *const *names)
 {
 	char *all = xstrdup(""), *more;
 	unsigned char addr[16];
@@ -286,20 +301,17 @@ alt_names(const char *const *names)
 	return all;
 }
 
-static int
-fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
+bool
+tls_cert_begin(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
 {
-	_cleanup_(freep)
-	char *alt = alt_names(names);
 	unsigned char serial[SERIAL_BYTES];
 	X509_NAME *name = X509_get_subject_name(cert);
 	char common[65];
 	BIGNUM *bn;
 	int r;
 
-	if (alt == NULL || names[0] == NULL ||
-	    RAND_bytes(serial, SERIAL_BYTES) != 1)
-		return 0;
+	if (names[0] == NULL || RAND_bytes(serial, SERIAL_BYTES) != 1)
+		return false;
 	serial[0] &= 0x7f; /* positive */
 	bn = BN_bin2bn(serial, SERIAL_BYTES, NULL);
 	r = BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert)) != NULL;
@@ -311,20 +323,31 @@ fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
 		   NULL &&
 	       X509_set_pubkey(cert, key) == 1 &&
 	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-		   (const unsigned char *)common, -1, -1, 0) == 1 &&
-	       X509_set_issuer_name(cert, name) == 1 &&
-	       add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
-	       add_extension(cert, NID_key_usage,
+		   (const unsigned char *)common, -1, -1, 0) == 1;
+}
+
+static bool
+fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, int days)
+{
+	_cleanup_(freep)
+	char *alt = tls_alt_names(names);
+
+	return alt != NULL && tls_cert_begin(cert, key, names, days) &&
+	       X509_set_issuer_name(cert, X509_get_subject_name(cert)) == 1 &&
+	       tls_cert_extend(
+		   cert, cert, NID_basic_constraints, "critical,CA:TRUE") &&
+	       tls_cert_extend(cert, cert, NID_key_usage,
 		   "critical,digitalSignature,keyCertSign") &&
-	       add_extension(
-		   cert, NID_ext_key_usage, "serverAuth,clientAuth") &&
-	       add_extension(cert, NID_subject_key_identifier, "hash") &&
-	       add_extension(cert, NID_subject_alt_name, alt) &&
+	       tls_cert_extend(
+		   cert, cert, NID_ext_key_usage, "serverAuth,clientAuth") &&
+	       tls_cert_extend(
+		   cert, cert, NID_subject_key_identifier, "hash") &&
+	       tls_cert_extend(cert, cert, NID_subject_alt_name, alt) &&
 	       X509_sign(cert, key, EVP_sha256()) > 0;
 }
 
-static char *
-bio_text(BIO *bio)
+char *
+tls_bio_text(BIO *bio)
 {
 	char *data;
 	long n = BIO_get_mem_data(bio, &data);
@@ -352,7 +375,7 @@ tls_self_signed(const char *const *names, int days, char **ret_cert,
 	    PEM_write_bio_PKCS8PrivateKey(
 		key_bio, key, NULL, NULL, 0, NULL, NULL) != 1)
 		return tls_err(err, "make a self-signed certificate");
-	*ret_cert = bio_text(cert_bio);
-	*ret_key = bio_text(key_bio);
+	*ret_cert = tls_bio_text(cert_bio);
+	*ret_key = tls_bio_text(key_bio);
 	return 0;
 }

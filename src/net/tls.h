@@ -24,6 +24,9 @@ struct tls_ctx *tls_ctx_new_server(const char *cert_pem, const char *key_pem,
  * checked (only for callers that check the fingerprint themselves). */
 struct tls_ctx *tls_ctx_new_client(
     const char *ca_file, bool verify, struct err *err);
+/* Client context with a certificate of its own; only ca_pem's are trusted. */
+struct tls_ctx *tls_ctx_new_peer(const char *cert_pem, const char *key_pem,
+    const char *ca_pem, struct err *err);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx);
 void *tls_ctx_ssl(struct tls_ctx *ctx); /* SSL_CTX * */

@@ -189,10 +189,12 @@ class Node:
 
     # rpc
 
-    def send(self, op, **args):
+    def send(self, op, fd=None, **args):
+        """fd: of a stream that the operation is to have."""
         self.next_id += 1
-        self.sock.send(json.dumps({"t": "ask", "id": self.next_id, "op": op,
-                                   "args": args}).encode())
+        ask = {"t": "ask", "id": self.next_id, "op": op, "args": args}
+        socket.send_fds(self.sock, [json.dumps(ask).encode()],
+                        [] if fd is None else [fd])
         return self.next_id
 
     def cancel(self, ask):

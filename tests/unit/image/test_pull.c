@@ -288,7 +288,9 @@ evil_bytes_do_no_harm(const char *what, size_t member)
 		if (told->r != 0) {
 			refused++;
 			assert_true(image_verify(c, v1.checksum, &err) < 0);
-			assert_ok(image_tidy(c, &err));
+			/* With and without what was being written. */
+			if (refused % 2 == 0)
+				assert_ok(image_tidy(c, &err));
 		}
 		if (told->r < 0)
 			assert_true(told->err.msg[0] != '\0');

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images between two nodes: each with its own house-keeper, store and
+certificate, on one loopback. The second node is a qvd-hkd alone."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+from qvdlab import Farm, need
+from qvdlab.util import eventually, run
+
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+NODE1, NODE2 = "127.0.0.1:18445", "127.0.0.1:18446"
+
+
+class Node2:
+    def __init__(self, farm):
+        self.farm = farm
+        self.id = farm.id + "b"
+        self.dir = farm.dir / "n2"
+        self.data, self.run = self.dir / "d", self.dir / "r"
+        self.log = self.dir / "log"
+        self.conf = self.dir / "node.conf"
+        self.proc = None
+        self.dir.mkdir()
+        run("ip", "netns", "add", self.id)
+        self.conf.write_text(
+            f"[node]\nname = node2\ncgroup = {self.id}\nnetns = {self.id}\n"
+            f"[database]\nconninfo = host={farm.run}/pg dbname=qvd\n"
+            f"[paths]\nrun = {self.run}\ndata = {self.data}\n"
+            f"programs = {farm.programs}\n[farm]\nlisten = {NODE2}\n")
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.proc = subprocess.Popen(
+                [*self.farm.prefix, self.farm.programs / "qvd-hkd", "--conf",
+                 self.conf], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.farm.env, start_new_session=True)
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.proc is not None:
+            self.proc.send_signal(sig)
+            self.proc.wait(timeout=60)
+        self.proc = None
+
+    def text(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    def close(self):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop()
+        if self.proc is not None:
+            self.stop(signal.SIGKILL)
+        run("ip", "netns", "del", self.id, check=False)
+        for top in [CGROUPS, *(p for p in CGROUPS.iterdir() if p.is_dir())]:
+            for d, _, _ in os.walk(top / self.id, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(d)
+
+
+@pytest.fixture
+def two(request):
+    need("root", "containers")
+    with Farm(images=["busybox"]) as farm:
+        conf = farm.data / "node.conf"
+        with conf.open("a") as f:
+            f.write(f"\n[farm]\nlisten = {NODE1}\n")
+        farm.qvd("--conf", conf, "farm", "init")
+        assert farm.stop() == 0
+        farm.start()
+        farm.qvd("host", "add", "node2", "--address", "127.0.0.1")
+        node = Node2(farm)
+        try:
+            farm.qvd("--conf", conf, "farm", "certificate", "node2", "--dir",
+                     node.data / "farm")
+            yield farm, node
+        finally:
+            node.close()
+        assert "ERROR: AddressSanitizer" not in node.text()
+
+
+def state_is(farm, image, state, timeout=120):
+    """Until node2 has the image in that state; its row."""
+    def look():
+        rows = farm.qvd("image", "distribution", image, json=True)
+        found = [r for r in rows if r["host"] == "node2"]
+        return found[0] if found and found[0]["state"] == state else None
+    return eventually(look, timeout, f"image on node2 is {state}: " + str(
+        farm.sql("SELECT * FROM image_nodes")))
+
+
+def same_files(farm, node, image):
+    checksum = farm.one("SELECT checksum FROM images WHERE id = %s", image)
+    run("diff", "-r", "--no-dereference",
+        farm.data / "images/trees" / checksum,
+        node.data / "images/trees" / checksum)
+    return checksum
+
+
+def test_an_image_goes_to_a_node_before_its_tag_moves(two):
+    farm, node = two
+    conf = farm.data / "node.conf"
+    first = farm.one("SELECT id FROM images")
+    # Slowly, so that what is under way can be looked at, and killed.
+    farm.qvd("config", "set", "node.images.kbit", "500")
+    node.start()
+    eventually(lambda: farm.one(
+        "SELECT progress FROM image_nodes WHERE state = 'pulling' "
+        "AND progress >= 5"), 120, "the transfer has begun")
+    refused = farm.qvd("image", "tag", first, "beta", check=False)
+    assert refused.status == 16 and "node2 (pulling" in refused.err
+    node.stop(signal.SIGKILL)
+    farm.qvd("config", "set", "node.images.kbit", "0")
+    node.start()
+    row = state_is(farm, first, "present")
+    assert row["from_host"] == "node1" and row["moved_bytes"] > 0
+    same_files(farm, node, first)
+    farm.qvd("image", "tag", first, "beta")
+    assert "image.arrived" in farm.event_names()
+
+    # A new version: only what changed moves, and the tag that the import was
+    # given waits for both nodes.
+    source = farm.dir / "src"
+    run("cp", "-a", farm.data / "images/trees" / farm.one(
+        "SELECT checksum FROM images"), source)
+    (source / "etc/new").write_text("new\n" * 1000)
+    farm.qvd("image", "import", source, "--osf", "busybox", "--version", "2",
+             "--tag", "gamma", timeout=300)
+    second = farm.one("SELECT id FROM images WHERE version = '2'")
+    assert farm.sql("SELECT h.name FROM image_nodes n JOIN hosts h ON "
+                    "h.id = n.host_id WHERE image_id = %s AND "
+                    "n.state = 'present' ORDER BY 1", second) == \
+        [("node1",), ("node2",)]
+    moved = state_is(farm, second, "present")["moved_bytes"]
+    assert moved * 20 < row["moved_bytes"], (moved, row)
+    checksum = same_files(farm, node, second)
+    for name in ("bin/busybox", "etc/new"):
+        inodes = {os.stat(p / name).st_ino for p in
+                  (node.data / "images/trees").iterdir() if
+                  (p / name).exists()}
+        assert len(inodes) == 1, name  # one file, one page cache
+    # Signed by the node that imported it, and so at the other.
+    assert (farm.data / "farm/signing.key").stat().st_mode & 0o777 == 0o600
+    assert checksum and farm.qvd("--conf", conf, "farm", "show",
+                                 json=True)["signs"]
+
+
+def test_who_is_not_of_the_farm_gets_nothing(two):
+    farm, node = two
+    first = farm.one("SELECT id FROM images")
+    farmdir = node.data / "farm"
+    ours = {p.name: p.read_bytes() for p in farmdir.iterdir()}
+    other = node.dir / "other.conf"
+    other.write_text(node.conf.read_text().replace(str(node.data),
+                                                   str(node.dir / "o")))
+    farm.qvd("--conf", other, "farm", "init")
+    theirs = {p.name: p.read_bytes()
+              for p in (node.dir / "o/farm").iterdir()}
+
+    def failed(what, *files):
+        for name, text in ours.items():
+            (farmdir / name).write_bytes(text)
+        for name in files:
+            (farmdir / name).write_bytes(theirs[name])
+        farm.sql("DELETE FROM image_nodes USING hosts h WHERE "
+                 "h.id = host_id AND h.name = 'node2'")
+        node.start()
+        row = state_is(farm, first, "failed")
+        assert what in row["error"], row
+        node.stop()
+        assert not list((node.data / "images/trees").iterdir())
+
+    # It trusts us, and we don't trust its certificate.
+    failed("certificate", "node.crt", "node.key")
+    # The other way round.
+    failed("certificate", "ca.crt")
+    # An image that was signed with a key that isn't the farm's.
+    failed("not signed by this farm", "signing.pub")
+    for name, text in ours.items():
+        (farmdir / name).write_bytes(text)
+    farm.sql("DELETE FROM image_nodes WHERE state = 'failed'")
+    node.start()
+    state_is(farm, first, "present")
+    same_files(farm, node, first)
