@@ -96,7 +96,8 @@ class Runaway:
 
     def __init__(self, farm, kind):
         self.farm, self.kind = farm, kind
-        self.vm = farm.add_vm("mallory", "demo", kind)
+        number = farm.one("SELECT count(*) FROM vms")
+        self.vm = farm.add_vm("mallory", "demo", f"{kind}{number}")
 
     def __enter__(self):
         farm = self.farm
