@@ -195,6 +195,11 @@ storage_disk_open_tree(
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
+	if (fd < 0 && errno == ENOENT)
+		return err_set(err, ERR_IMAGE,
+		    "no disk of a virtual machine was made of the image: it "
+		    "needs a kernel (boot/vmlinuz-*) with its modules, or be "
+		    "a disk (disk.qcow2 or disk.raw at its top)");
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, ERR_IMAGE, errno, "open '%s'", path);
 	ret->format = "raw";

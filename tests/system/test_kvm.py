@@ -265,7 +265,7 @@ def test_image_without_a_usable_disk(node):
         return failed.message
     try:
         (tree / "notes").write_text("x")
-        assert "disk.qcow2 or disk.raw is needed" in refusal(50)
+        assert "needs a kernel" in refusal(50)
         disk.write_bytes(b"\0" * 4096)
         assert "no qcow2" in refusal(51)
         # One that would show a file of the node to the guest.
