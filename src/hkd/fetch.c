@@ -3,7 +3,8 @@
  * What this node should have and another has: one image at a time, newest
  * first, from any node that has it and runs. The row of image_nodes says
  * how far it is; a house-keeper that is restarted goes on with it, and a
- * failure is tried again after a pause, maybe from another node.
+ * failure is tried again after a pause, maybe from another node. One that was
+ * written before the restart (our own end may look like one) waits for none.
  */
 #include <netdb.h>
 #include <stdlib.h>
@@ -52,7 +53,8 @@ static const struct db_stmt claim_stmt = { "fetch_claim",
 	"LEFT JOIN image_nodes m ON m.image_id = i.id AND m.host_id = $1 "
 	"WHERE i.state IN ('ready', 'published') AND i.checksum IS NOT NULL "
 	"AND (m.image_id IS NULL OR m.state = 'pulling' "
-	"OR (m.state = 'failed' AND m.state_at < now() - interval '30 s')) "
+	"OR (m.state = 'failed' AND ($2 OR "
+	"m.state_at < now() - interval '30 s'))) "
 	"ORDER BY i.id DESC, random() LIMIT 1), "
 	"n AS (INSERT INTO image_nodes (image_id, host_id, state, "
 	"from_host_id) SELECT id, $1, 'pulling', from_id FROM c "
@@ -67,7 +69,7 @@ static const struct db_stmt claim_stmt = { "fetch_claim",
 	"LIMIT 1) AS base "
 	"FROM c JOIN osfs o ON o.id = c.osf_id JOIN hosts h "
 	"ON h.id = c.from_id",
-	1 };
+	2 };
 static const struct db_stmt progress_stmt = { "fetch_progress",
 	"UPDATE image_nodes SET progress = $3, step = $4 WHERE image_id = $1 "
 	"AND host_id = $2 AND state = 'pulling'",
@@ -115,8 +117,10 @@ on_end_written(const struct db_result *res, const struct err *err, void *arg)
 		    "write the end of the transfer "
 		    "of %s",
 		    f->name);
-	if (err_is_set(&f->err))
+	if (err_is_set(&f->err)) {
+		node->farm.caught_up = true;
 		timer_start(&node->farm.pause, PAUSE_MS);
+	}
 	fetch_free(f);
 	fetch_claim(node);
 }
@@ -365,6 +369,8 @@ on_claimed(const struct db_result *res, const struct err *err, void *arg)
 	node->farm.claiming = false;
 	if (err != NULL && err->code != ERR_DATABASE)
 		log_err(LOG_LEVEL_ERROR, err, "look for images to get");
+	if (err == NULL && db_rows(res) == 0)
+		node->farm.caught_up = true;
 	if (err != NULL || db_rows(res) == 0 || !node_is_running(node) ||
 	    node->farm.fetch != NULL)
 		return;
@@ -413,6 +419,7 @@ fetch_claim(struct node *node)
 	} else if (!node->farm.claiming) {
 		node->farm.claiming = true;
 		db_param_i64(&p, node->host_id);
+		db_param_bool(&p, !node->farm.caught_up);
 		db_exec(node->db, &claim_stmt, &p, 0, on_claimed, node);
 	}
 }

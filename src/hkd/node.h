@@ -66,6 +66,7 @@ struct node_farm {
 	struct list served;  /* connections of others */
 	struct fetch *fetch; /* that is under way */
 	bool claiming;
+	bool caught_up;     /* failures before our start were tried again */
 	struct timer pause; /* after a failed one */
 };
 

@@ -88,8 +88,8 @@ def state_is(farm, image, state, timeout=120):
         rows = farm.qvd("image", "distribution", image, json=True)
         found = [r for r in rows if r["host"] == "node2"]
         return found[0] if found and found[0]["state"] == state else None
-    return eventually(look, timeout, f"image on node2 is {state}: " + str(
-        farm.sql("SELECT * FROM image_nodes")))
+    return eventually(look, timeout, lambda: f"image on node2 is {state}; it "
+                      f"is {farm.sql('SELECT * FROM image_nodes')}")
 
 
 def same_files(farm, node, image):
