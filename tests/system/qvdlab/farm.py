@@ -303,14 +303,19 @@ class Farm:
         with psycopg.connect(
                 host=str(self.run / "pg"), dbname="qvd", user="qvd_owner",
                 options="-c search_path=qvd", autocommit=True) as db:
+            heard = []  # also by execute(), which reads whatever comes
+            db.add_notify_handler(heard.append)
             db.execute(f"LISTEN {channel}")
             while True:
+                heard.clear()
                 row = db.execute(query, values).fetchone()
                 if row and row[0]:
                     return row[0]
                 left = deadline - time.monotonic()
                 assert left > 0, \
                     f"not within {timeout} s: {what or query}\n" + self.tail()
+                if heard:
+                    continue
                 ready, _, _ = select.select([db.fileno()], [], [], left)
                 if ready:
                     db.pgconn.consume_input()
