@@ -107,9 +107,11 @@ make_authority(const char *farm, struct err *err)
 	    (r = fs_mkdirs(farm, 0700, err)) < 0 ||
 	    (r = write_file(farm, "signing.key", private, 0600, err)) < 0 ||
 	    (r = write_file(farm, "signing.pub", public, 0644, err)) < 0 ||
-	    (r = write_file(farm, "ca.crt", cert, 0644, err)) < 0)
+	    (r = write_file(farm, "ca.key", key, 0600, err)) < 0)
 		return r;
-	return write_file(farm, "ca.key", key, 0600, err);
+	/* Last: what says that there is a farm. Cut off before, init is made
+	 * again from the start. */
+	return write_file(farm, "ca.crt", cert, 0644, err);
 }
 
 static int
