@@ -542,8 +542,10 @@ def test_start_refused(stage):
             text="can't be removed")
     refused(farm, "vm", "start", "99999", status=15, text="no VM 99999")
     assert farm.one("SELECT epoch FROM vms") == 0
-    rows = farm.sql("SELECT object, error_id FROM audit WHERE action = "
-                    "'vms.start' ORDER BY id")
+    # A refusal is written down behind its answer.
+    rows = eventually(lambda: len(found := farm.sql(
+        "SELECT object, error_id FROM audit WHERE action = 'vms.start' "
+        "ORDER BY id")) >= 4 and found)
     assert rows == [(str(farm.vm), "unavailable")] * 2 + \
         [(str(farm.vm), "conflict"), ("99999", "not-found")]
 
