@@ -91,10 +91,8 @@ static const struct db_stmt tag_stmt = { "image_tag",
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.tagged', image_id, 'tag ' || $2 || ' moved to it by ' "
 	"|| $3 FROM m) "
-	"SELECT i.state, i.is_version, EXISTS (SELECT FROM m) AS done, "
-	"(SELECT string_agg(host || ' (' || state || coalesce(' ' || progress "
-	"|| ' %', '') || coalesce(': ' || error, '') || ')', ', ') "
-	"FROM image_awaits WHERE image_id = $1) AS awaits FROM i",
+	"SELECT i.state, i.is_version, EXISTS (SELECT FROM m) AS "
+	"done, " IMAGE_AWAITS("$1") " AS awaits FROM i",
 	3 };
 static const struct db_stmt untag_stmt = { "image_untag",
 	"WITH u AS (SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name "

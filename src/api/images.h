@@ -9,6 +9,13 @@
 
 #include "api/api.h"
 
+/* Part of a statement: the nodes that are still to get an image, in words;
+ * NULL: none (sql: image_awaits). */
+#define IMAGE_AWAITS(id)                                                    \
+	"(SELECT string_agg(a.host || ' (' || a.state || coalesce(' ' || "  \
+	"a.progress || ' %', '') || coalesce(': ' || a.error, '') || ')', " \
+	"', ') FROM image_awaits a WHERE a.image_id = " id ")"
+
 /* Locks the image's row. By itself, because a statement that waits for a lock
  * goes on with the snapshot from before, in which nobody uses it yet. */
 extern const struct db_stmt image_lock_stmt;

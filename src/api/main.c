@@ -80,7 +80,8 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	/* Before anybody looks: answers come in the order of asking. */
 	if (str_eq(channel, "qvd_images"))
 		images_settle(api);
-	if (str_eq(channel, "qvd_rollouts"))
+	/* A wave may have waited for a node to get an image. */
+	if (str_eq(channel, "qvd_rollouts") || str_eq(channel, "qvd_images"))
 		rollouts_wake(api);
 	if (str_eq(channel, "qvd_expiry"))
 		expiry_wake(api);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/images.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "json/json.h"
@@ -164,18 +165,23 @@ by_whom(struct request *req)
 
 /* $1 image, $2 tag, $3 group, $4 host */
 static const struct db_stmt begin_look = { "rollout_begin_look",
-	"SELECT i.osf_id, i.version, i.state, i.blocked, o.name AS osf, "
-	"g.image_id AS old_image_id, g.fixed, "
-	"(SELECT r.id FROM rollouts r WHERE r.osf_id = i.osf_id AND "
-	"r.tag = $2::text AND r.state IN ('watching', 'halted')) AS other, "
-	"(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
-	"AND v.tag = $2::text) AS vms, "
-	"(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
-	"AND v.tag = $2::text AND (v.vm_group = $3::text "
-	"OR v.host_id = $4::int)) AS chosen "
-	"FROM images i JOIN osfs o ON o.id = i.osf_id "
-	"LEFT JOIN image_tags g ON g.osf_id = i.osf_id AND g.tag = $2::text "
-	"WHERE i.id = $1::int",
+	"SELECT i.osf_id, i.version, i.state, i.blocked, o.name AS "
+	"osf, " IMAGE_AWAITS(
+	    "i.id") " AS awaits, "
+		    "g.image_id AS old_image_id, g.fixed, "
+		    "(SELECT r.id FROM rollouts r WHERE r.osf_id = i.osf_id "
+		    "AND "
+		    "r.tag = $2::text AND r.state IN ('watching', 'halted')) "
+		    "AS other, "
+		    "(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
+		    "AND v.tag = $2::text) AS vms, "
+		    "(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
+		    "AND v.tag = $2::text AND (v.vm_group = $3::text "
+		    "OR v.host_id = $4::int)) AS chosen "
+		    "FROM images i JOIN osfs o ON o.id = i.osf_id "
+		    "LEFT JOIN image_tags g ON g.osf_id = i.osf_id AND g.tag = "
+		    "$2::text "
+		    "WHERE i.id = $1::int",
 	4 };
 /* The tag may have moved since it was looked at, and the image may have been
  * retired; both are locked, so that neither happens before there is a roll-out
@@ -187,7 +193,8 @@ static const struct db_stmt insert = { "rollout_insert",
 	"$7::bigint, $8::bigint "
 	"FROM images i JOIN image_tags g ON g.osf_id = i.osf_id "
 	"WHERE i.id = $1::int AND g.tag = $2 AND g.image_id <> i.id "
-	"AND i.state = 'published' AND NOT i.blocked "
+	"AND i.state = 'published' AND NOT i.blocked AND NOT EXISTS "
+	"(SELECT FROM image_awaits a WHERE a.image_id = i.id) "
 	"FOR UPDATE OF g FOR SHARE OF i RETURNING id",
 	8 };
 
@@ -229,6 +236,12 @@ check_image(const struct db_result *res, struct err *err)
 		return err_set(err, ERR_CONFLICT,
 		    "version %s is blocked; unblock it first",
 		    db_str(res, 0, "version"));
+	if (db_str(res, 0, "awaits") != NULL)
+		return err_set(err, ERR_CONFLICT,
+		    "version %s can't be rolled out yet: not all nodes have "
+		    "it: %.600s; wait for them (qvd image distribution), or "
+		    "block a node that is to be left out",
+		    db_str(res, 0, "version"), db_str(res, 0, "awaits"));
 	return 0;
 }
 
@@ -279,7 +292,8 @@ on_inserted(struct request *req, const struct db_result *res)
 	if (db_rows(res) == 0) {
 		respond_fail(req, ERR_CONFLICT,
 		    "somebody moved the tag, or retired or blocked the "
-		    "version, meanwhile; look again");
+		    "version, or a node came that lacks it, meanwhile; look "
+		    "again");
 		return;
 	}
 	req->id = db_i64(res, 0, "id");
@@ -375,9 +389,11 @@ static const struct db_stmt resume_stmt = { "rollout_resume",
 	"u), " ROLLOUT_EXPIRES "SELECT id FROM u",
 	2 };
 static const struct db_stmt widen_look = { "rollout_widen_look",
-	"SELECT r.state, r.wave, r.percent, (SELECT count(*) FROM vms v "
-	"WHERE v.osf_id = r.osf_id AND v.tag = r.tag) AS vms "
-	"FROM rollouts r WHERE r.id = $1 FOR UPDATE OF r",
+	"SELECT r.state, r.wave, r.percent, " IMAGE_AWAITS(
+	    "r.new_image_id") " AS awaits, (SELECT count(*) FROM vms v "
+			      "WHERE v.osf_id = r.osf_id AND v.tag = r.tag) AS "
+			      "vms "
+			      "FROM rollouts r WHERE r.id = $1 FOR UPDATE OF r",
 	1 };
 
 static void
@@ -422,6 +438,13 @@ on_widen_looked(struct request *req, const struct db_result *res)
 	if (db_rows(res) == 0 || db_i64(res, 0, "percent") == 100) {
 		respond_fail(req, ERR_CONFLICT,
 		    "roll-out %lld has no further wave", (long long)req->id);
+		return;
+	}
+	if (db_str(res, 0, "awaits") != NULL) {
+		respond_fail(req, ERR_CONFLICT,
+		    "the next wave of roll-out %lld waits until all nodes have "
+		    "the new version: %.600s",
+		    (long long)req->id, db_str(res, 0, "awaits"));
 		return;
 	}
 	percent = rollout_next_percent((int)db_i64(res, 0, "percent"));

@@ -146,9 +146,8 @@ copy_agent(void)
 	unlink("/qvd-vma");
 }
 
-/* Image and changes, as a container has them. */
 static void
-mount_root(void)
+mount_image(void)
 {
 	char device[DISK_NAME];
 
@@ -157,12 +156,47 @@ mount_root(void)
 	make_dir(BOOT_ROOT, 0755);
 	find_disk("image", device);
 	mount_at(device, "/image", "erofs", MS_RDONLY, NULL);
+}
+
+/* Image and changes, as a container has them. */
+static void
+mount_root(void)
+{
+	mount_image();
 	mount_disk("root", "/disk", 0);
-	make_dir("/disk/upper", 0755);
+	make_dir(BOOT_CHANGES, 0755);
 	make_dir("/disk/work", 0700);
 	mount_at("overlay", BOOT_ROOT, "overlay", 0,
-	    "lowerdir=/image,upperdir=/disk/upper,workdir=/disk/work,"
+	    "lowerdir=/image,upperdir=" BOOT_CHANGES ",workdir=/disk/work,"
 	    "redirect_dir=on");
+}
+
+void
+boot_show_changes(void)
+{
+	const unsigned long flags =
+	    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	char device[DISK_NAME];
+
+	mount_image();
+	find_disk("root", device);
+	/* What its journal has is written first, as by the next start. */
+	mount_at(device, "/disk", "ext4", flags, NULL);
+	mount_at("overlay", BOOT_ROOT, "overlay", flags,
+	    "lowerdir=" BOOT_CHANGES ":/image,redirect_dir=follow");
+}
+
+int
+boot_open_disk(const char *serial)
+{
+	char device[DISK_NAME];
+	int fd;
+
+	find_disk(serial, device);
+	fd = open(device, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		boot_fail(device);
+	return fd;
 }
 
 void

@@ -64,9 +64,20 @@ mount_kernel(void)
 	}
 }
 
+static void
+be_a_machine(void)
+{
+	boot_make_root();
+	boot_set_network();
+	boot_enter_root();
+	boot_run();
+}
+
 int
 main(void)
 {
+	char word[BOOT_FACT];
+
 	if (getpid() != 1) {
 		fputs("qvd-boot is process 1 of a virtual machine; see "
 		      "docs/kvm.md\n",
@@ -76,9 +87,9 @@ main(void)
 	umask(022);
 	mount_kernel();
 	boot_load_modules();
-	boot_make_root();
-	boot_set_network();
-	boot_enter_root();
-	boot_run();
+	if (boot_fact("pack", word, sizeof(word)))
+		boot_pack();
+	else
+		be_a_machine();
 	power_off();
 }

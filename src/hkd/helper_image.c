@@ -9,6 +9,7 @@
 #include "storage/storage.h"
 
 #define IMPORT_MS   (2 * 3600 * 1000)
+#define CLEAN_MS    30000
 #define CHECKOUT_MS (1800 * 1000)
 
 #define GONE_MAX 10000
@@ -27,6 +28,8 @@ struct image_args {
 	const char *parent, *base, *login;
 	const char *from, *to;
 	const char *name;
+	/* Of a virtual machine's commit. */
+	const char *hypervisor, *accel;
 };
 
 static const struct field import_fields[] = { FIELD(struct image_args, image_id,
@@ -48,6 +51,8 @@ static const struct field commit_fields[] = { FIELD(struct image_args, image_id,
 	    .min = 0, .max = STORAGE_SLOT_MAX),
 	FIELD(struct image_args, base, STR, .flags = FIELD_REQUIRED, .max = 64),
 	FIELD(struct image_args, login, STR, .max = 64),
+	FIELD(struct image_args, hypervisor, STR, .max = 16),
+	FIELD(struct image_args, accel, STR, .max = 8),
 	FIELD(struct image_args, author, STR, .max = 256),
 	FIELD(struct image_args, message, STR, .max = 4096),
 	FIELD(struct image_args, version, STR, .max = 64),
@@ -129,10 +134,44 @@ run_import(struct job *job)
 	run_long(job, "image.import", on_made);
 }
 
+/* The machine that has told its changes is removed, whatever became of it. */
+static void
+on_unpacked(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	closep(&fd);
+	if (err_is_set(&job->err))
+		job_fail(job, &job->err);
+	else if (err != NULL)
+		job_fail(job, err);
+	else
+		run_long(job, "image.commit", on_made);
+}
+
+/* fd: what was changed, which the import gets. */
+static void
+on_packed(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct job *job = arg;
+
+	job->fd = fd;
+	if (err != NULL)
+		job->err = *err;
+	job_op(job, "vm.clean", CLEAN_MS, on_unpacked);
+}
+
+/* A container's changes can be seen; a machine's have to be told. */
 static void
 run_commit(struct job *job)
 {
-	run_long(job, "image.commit", on_made);
+	bool machine = str_eq(json_get_str(job->args, "hypervisor", ""),
+	    hypervisor_to_str(HYPERVISOR_KVM));
+
+	if (machine)
+		run_long(job, "vm.pack", on_packed);
+	else
+		run_long(job, "image.commit", on_made);
 }
 
 static void

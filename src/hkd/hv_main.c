@@ -206,6 +206,27 @@ do_console(const struct hv_request *q, struct err *err)
 	return r < 0 ? r : send_stream(fd);
 }
 
+/* Of a VM that stands: its record can't say what it is. */
+static int
+do_pack(const struct hv_request *q, struct err *err)
+{
+	struct hv_vm vm = { .vm_id = q->vm_id,
+		.checksum = json_get_str(q->args, "base", ""),
+		.accel = json_get_str(q->args, "accel", "auto") };
+	const struct hv_ops *ops;
+	int fd, r;
+
+	if ((r = hv_by_name(
+		 json_get_str(q->args, "hypervisor", ""), &ops, err)) < 0)
+		return r;
+	if (ops->pack == NULL || !hv_is_checksum(vm.checksum))
+		return err_set(
+		    err, ERR_PARAMETER, "its changes are not to be packed");
+	r = ops->pack(&q->node, &vm, op_send_progress, &fd, err);
+	return r < 0 ? err_wrap(err, r, "commit VM %lld", (long long)q->vm_id)
+		     : send_stream(fd);
+}
+
 static int
 do_reclaim(const struct hv_request *q, struct err *err)
 {
@@ -269,6 +290,7 @@ static const struct {
 	{ "suspend", do_suspend, false },
 	{ "screen", do_screen, false },
 	{ "console", do_console, false },
+	{ "pack", do_pack, false },
 	{ "reclaim", do_reclaim, false },
 	{ "usage", do_usage, true },
 };

@@ -21,6 +21,8 @@
 #include "base/str.h"
 #include "hkd/image_ops.h"
 #include "json/json.h"
+#include "model/states.h"
+#include "storage/disk.h"
 #include "storage/storage.h"
 
 #define RECORD_MAX 65536
@@ -79,6 +81,13 @@ find_upper(const struct image_op_node *node, long long vm, const char *base)
 	return xasprintf("%s/vms/%lld/%s/upper", node->data_dir, vm, base);
 }
 
+static bool
+is_of_machine(const json_t *args)
+{
+	return str_eq(json_get_str(args, "hypervisor", ""),
+	    hypervisor_to_str(HYPERVISOR_KVM));
+}
+
 int
 image_op_show(
     const struct image_op_node *node, const json_t *args, struct err *err)
@@ -89,8 +98,9 @@ image_op_show(
 	_cleanup_(freep)
 	char *record = record_path(node, name);
 
-	/* The commit says that it can't be done. */
-	if (fs_exists(record))
+	/* The commit says that it can't be done; and a machine's changes come
+	 * as a file. */
+	if (fs_exists(record) || is_of_machine(args))
 		return 0;
 	if (unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
@@ -100,8 +110,36 @@ image_op_show(
 	    node->data_dir, vm, json_get_str(args, "base", ""), err);
 }
 
-int
-image_op_commit(
+/* What a machine has told (hypervisor/kvm_pack.c) is on descriptor 1: a tar, or
+ * a whole disk. */
+static int
+commit_machine(
+    const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	long long vm = json_get_int(args, "vm_id", 0);
+	const char *base = json_get_str(args, "base", ""), *format;
+	_cleanup_(freep)
+	char *tree = xasprintf("%s/images/trees/%s", node->data_dir, base);
+	struct image_imported done;
+	struct image_import import;
+	int r = 0;
+
+	image_op_import(node, args, &import);
+	import.source = "/proc/self/fd/1";
+	import.base = base;
+	import.is_desktop = true;
+	import.login = json_get_str(args, "login", "");
+	if (storage_disk_is(tree)) {
+		import.file_as = "disk.qcow2";
+		r = storage_disk_file(import.source, &format, err);
+	}
+	if (r < 0 || (r = image_import(&import, &done, err)) < 0)
+		return err_wrap(err, r, "commit VM %lld", vm);
+	return image_op_imported(node, &done, err);
+}
+
+static int
+commit_container(
     const struct image_op_node *node, const json_t *args, struct err *err)
 {
 	long long vm = json_get_int(args, "vm_id", 0);
@@ -140,6 +178,14 @@ image_op_commit(
 	    (r = image_import(&import, &done, err)) < 0)
 		return err_wrap(err, r, "commit VM %lld", vm);
 	return image_op_imported(node, &done, err);
+}
+
+int
+image_op_commit(
+    const struct image_op_node *node, const json_t *args, struct err *err)
+{
+	return is_of_machine(args) ? commit_machine(node, args, err)
+				   : commit_container(node, args, err);
 }
 
 static char *

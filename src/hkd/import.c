@@ -28,6 +28,8 @@ struct import {
 	char *name; /* "demo@1" */
 	struct rpc_request *request;
 	int64_t since_ms, progress_ms;
+	const char *op; /* asked of the helper */
+	json_t *args;   /* of it, while something has to come before */
 	json_t *result; /* of the import */
 	bool hold;      /* to be published by somebody */
 	bool kvm;       /* its OSF runs virtual machines */
@@ -36,16 +38,18 @@ struct import {
 	struct err err;
 };
 
-#define CLAIM_COLUMNS                                              \
-	"SELECT c.id, c.source, c.author, c.message, c.version, "  \
-	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "   \
-	"u.login, t.idmap_slot, b.checksum AS base, o.hypervisor " \
-	"FROM c JOIN osfs o ON o.id = c.osf_id "                   \
-	"LEFT JOIN images p ON p.id = c.parent_id "                \
-	"LEFT JOIN vms v ON v.id = c.vm_id "                       \
-	"LEFT JOIN users u ON u.id = v.user_id "                   \
-	"LEFT JOIN tenants t ON t.id = u.tenant_id "               \
-	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "               \
+#define CLAIM_COLUMNS                                               \
+	"SELECT c.id, c.source, c.author, c.message, c.version, "   \
+	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "    \
+	"u.login, t.idmap_slot, b.checksum AS base, o.hypervisor, " \
+	"y.hypervisor AS vm_hypervisor "                            \
+	"FROM c JOIN osfs o ON o.id = c.osf_id "                    \
+	"LEFT JOIN images p ON p.id = c.parent_id "                 \
+	"LEFT JOIN vms v ON v.id = c.vm_id "                        \
+	"LEFT JOIN osfs y ON y.id = v.osf_id "                      \
+	"LEFT JOIN users u ON u.id = v.user_id "                    \
+	"LEFT JOIN tenants t ON t.id = u.tenant_id "                \
+	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "                \
 	"LEFT JOIN images b ON b.id = r.image_id"
 
 static const struct db_stmt claim_stmt = { "image_claim",
@@ -86,6 +90,7 @@ import_free(struct import *im)
 	db_forget(im->node->db, im);
 	free(im->name);
 	json_decref(im->result);
+	json_decref(im->args);
 	free(im);
 }
 
@@ -246,38 +251,70 @@ set_text(json_t *args, const char *name, const char *value)
 
 /* What the helper is asked: the import of a source, or of the changes that a
  * stopped VM has made to the image that it ran from. */
-static const char *
-operation(
-    const struct db_result *res, int row, int64_t image_id, json_t **ret_args)
+static void
+describe(struct import *im, const struct db_result *res, int row)
 {
 	json_t *args = json_object();
 	bool commit = db_i64(res, row, "vm_id") != 0;
 
-	json_object_set_new(args, "image_id", json_integer(image_id));
+	json_object_set_new(args, "image_id", json_integer(im->image_id));
 	set_text(args, "author", db_str(res, row, "author"));
 	set_text(args, "message", db_str(res, row, "message"));
 	set_text(args, "version", db_str(res, row, "version"));
 	set_text(args, "parent", db_str(res, row, "parent"));
-	*ret_args = args;
+	im->args = args;
+	im->op = "image.import";
 	if (!commit) {
 		set_text(args, "source", db_str(res, row, "source"));
-		return "image.import";
+		return;
 	}
+	im->op = "image.commit";
 	json_object_set_new(
 	    args, "vm_id", json_integer(db_i64(res, row, "vm_id")));
 	json_object_set_new(
 	    args, "idmap_slot", json_integer(db_i64(res, row, "idmap_slot")));
 	set_text(args, "login", db_str(res, row, "login"));
 	set_text(args, "base", db_str(res, row, "base"));
-	return "image.commit";
+	set_text(args, "hypervisor", db_str(res, row, "vm_hypervisor"));
+	set_text(args, "accel", vm_accel_to_str(im->node->settings.accel));
+}
+
+static void
+ask(struct import *im)
+{
+	im->request = rpc_ask(im->node->helper, im->op, take_ptr(im->args), -1,
+	    IMPORT_MS, on_imported, im);
+	rpc_request_on_progress(im->request, on_progress);
+}
+
+static void
+on_base_there(const json_t *result, int fd, const struct err *err, void *arg)
+{
+	struct import *im = arg;
+
+	closep(&fd);
+	im->request = NULL;
+	if (err != NULL)
+		end(im, err);
+	else
+		ask(im);
+}
+
+/* The machine that tells what was changed in one is made of the image that it
+ * ran from, with the programs of today. */
+static void
+ask_for_base(struct import *im)
+{
+	im->request = rpc_ask(im->node->helper, "image.checkout",
+	    json_pack("{ss sb}", "checksum", json_get_str(im->args, "base", ""),
+		"machine", 1),
+	    -1, CHECKOUT_MS, on_base_there, im);
 }
 
 static void
 begin(struct node *node, const struct db_result *res, int row)
 {
 	struct import *im = new0(struct import);
-	json_t *args;
-	const char *op;
 	const struct event event = { .name = "image.import-started",
 		.image_id = db_i64(res, row, "id"),
 		.duration_ms = -1 };
@@ -295,10 +332,12 @@ begin(struct node *node, const struct db_result *res, int row)
 	store_event(node, &event, "import of image %s from %.300s", im->name,
 	    db_str(res, row, "source"));
 	log_info("importing image %s", im->name);
-	op = operation(res, row, im->image_id, &args);
-	im->request =
-	    rpc_ask(node->helper, op, args, -1, IMPORT_MS, on_imported, im);
-	rpc_request_on_progress(im->request, on_progress);
+	describe(im, res, row);
+	if (str_eq(json_get_str(im->args, "hypervisor", ""),
+		hypervisor_to_str(HYPERVISOR_KVM)))
+		ask_for_base(im);
+	else
+		ask(im);
 }
 
 static void

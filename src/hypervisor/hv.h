@@ -92,6 +92,8 @@ struct hv_limits {
 	int32_t pids_max;
 };
 
+typedef void (*hv_progress_cb)(int percent, const char *text);
+
 struct hv_ops {
 	const char *name;
 	/* 0: runs, limits verified. On failure parts may be left: clean(). */
@@ -121,6 +123,13 @@ struct hv_ops {
 	    struct err *err);
 	int (*console)(const struct hv_node *node, int64_t vm_id, int *ret_fd,
 	    struct err *err);
+	/* What the stopped VM has changed of its image, without a mount by the
+	 * node: a tar of it (boot/pack.c), or its whole disk as qcow2. The
+	 * descriptor is the caller's, and nothing to be trusted. vm: what a
+	 * start has, but for vm_id, checksum and accel ignored. Parts may be
+	 * left: clean(). NULL: the node can see them. */
+	int (*pack)(const struct hv_node *node, const struct hv_vm *vm,
+	    hv_progress_cb progress, int *ret_fd, struct err *err);
 };
 
 extern const struct hv_ops hv_lxc, hv_kvm;

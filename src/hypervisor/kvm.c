@@ -242,4 +242,5 @@ const struct hv_ops hv_kvm = {
 	.suspend = kvm_suspend,
 	.screen = kvm_screen,
 	.console = kvm_console,
+	.pack = kvm_pack,
 };

@@ -97,6 +97,31 @@ add_file(struct args *a, const char *name, enum kvm_fd fd, bool writable)
 			    (int)!writable, "discard", "unmap"));
 }
 
+/* Where a commit goes: a machine's tar, or the image that a tool of QEMU's own
+ * makes of the disk, for which the file is enough. */
+static void
+add_pack(struct args *a, const struct kvm_machine *m)
+{
+	add_file(a, "pack", KVM_FD_HOME, true);
+	if (!m->of_tree)
+		return;
+	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
+			    "node-name", "pack", "file", "pack-file", "discard",
+			    "unmap", "detect-zeroes", "unmap"));
+	/* Nobody could make room and let it go on. */
+	add_virtio(a, m, "blk", ",drive=pack,serial=pack,werror=report");
+}
+
+static void
+add_home(struct args *a, const struct kvm_machine *m)
+{
+	add_file(a, "home", KVM_FD_HOME, true);
+	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
+			    "node-name", "home", "file", "home-file", "discard",
+			    "unmap", "detect-zeroes", "unmap"));
+	add_virtio(a, m, "blk", ",drive=home,serial=home");
+}
+
 /* Formats and what lies below are said here, never read from a file. */
 static void
 add_disks(struct args *a, const struct kvm_machine *m)
@@ -115,10 +140,6 @@ add_disks(struct args *a, const struct kvm_machine *m)
 	if (!m->of_tree)
 		json_object_set_new(root, "backing", json_string("image"));
 	add_blockdev(a, root);
-	add_file(a, "home", KVM_FD_HOME, true);
-	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
-			    "node-name", "home", "file", "home-file", "discard",
-			    "unmap", "detect-zeroes", "unmap"));
 	/* What is below the changes is QEMU's affair for blocks, and the
 	 * guest's for files. */
 	if (m->of_tree)
@@ -127,7 +148,10 @@ add_disks(struct args *a, const struct kvm_machine *m)
 	add_virtio(a, m, "blk",
 	    m->microvm ? ",drive=root,serial=root"
 		       : ",drive=root,serial=root,bootindex=1");
-	add_virtio(a, m, "blk", ",drive=home,serial=home");
+	if (m->pack)
+		add_pack(a, m);
+	else
+		add_home(a, m);
 }
 
 static void
@@ -234,10 +258,16 @@ kvm_args(const struct kvm_machine *m)
 	    "resourcecontrol=deny");
 	add_machine(&a, m);
 	add_disks(&a, m);
-	add_network(&a, m);
-	add_devices(&a, m);
+	if (!m->pack) {
+		add_network(&a, m);
+		add_devices(&a, m);
+		add_facts(&a, m);
+	} else {
+		add_option(&a, "-fw_cfg", "name=opt/org.qvd/pack,string=1");
+		/* One that panics is at its end. */
+		add(&a, "-no-reboot");
+	}
 	add_sockets(&a);
-	add_facts(&a, m);
 	add_boot(&a, m);
 	return a.v;
 }

@@ -36,7 +36,7 @@ enum kvm_fd {
 	KVM_FD_CONSOLE,
 	KVM_FD_IMAGE,
 	KVM_FD_ROOT,
-	KVM_FD_HOME,
+	KVM_FD_HOME, /* or the disk that a commit is written to */
 	KVM_FD_TAP,
 	KVM_FD_VHOST, /* only with KVM, and where the host has it */
 	KVM_FD_COUNT_
@@ -56,6 +56,9 @@ struct kvm_machine {
 	char cmdline[KVM_CMDLINE_MAX];
 	char secret[VM_SECRET_LEN + 1];
 	bool restore;
+	/* Not to be run but to be committed (kvm_pack.c): no home, no network,
+	 * no screen. */
+	bool pack;
 };
 
 /* NULL-ended, heap; kvm_args_free(). */
@@ -68,6 +71,24 @@ bool kvm_cpu_can(const char *cpuinfo);
 
 int kvm_start(const struct hv_node *node, const struct hv_vm *vm,
     struct hv_run *ret, struct err *err);
+/* The steps of a start that a commit has, too. fds: all -1. */
+int kvm_choose(struct kvm_machine *m, struct err *err);
+int kvm_open_disks(
+    const struct hv_op *op, struct kvm_machine *m, struct err *err);
+int kvm_make_place(struct hv_op *op, struct kvm_machine *m, struct err *err);
+/* QEMU runs afterwards, and the guest, but of one whose disk is to be
+ * committed. */
+int kvm_run(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
+    struct err *err);
+/* All but the log, which tells why QEMU ended: the sockets of a QEMU that is
+ * gone must be closed, and its port with it. */
+void kvm_close_ours(struct kvm_machine *m);
+/* What its cgroup allows of a machine: the guest, and QEMU around it. */
+struct hv_vm kvm_box(const struct kvm_machine *m);
+
+int kvm_pack(const struct hv_node *node, const struct hv_vm *vm,
+    hv_progress_cb progress, int *ret_fd, struct err *err);
+
 uid_t kvm_uid(int64_t vm_id);
 /* The chroot below op->mnt, in our mount namespace. Finds the kernel and its
  * command line in the image. */

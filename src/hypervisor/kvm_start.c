@@ -54,8 +54,8 @@ choose_accel(const struct hv_vm *vm, bool *ret_kvm, struct err *err)
 	return 0;
 }
 
-static int
-choose_machine(struct kvm_machine *m, struct err *err)
+int
+kvm_choose(struct kvm_machine *m, struct err *err)
 {
 	const struct hv_vm *vm = m->vm;
 	int have = get_nprocs();
@@ -86,8 +86,8 @@ choose_machine(struct kvm_machine *m, struct err *err)
 	return 0;
 }
 
-static int
-open_disks(const struct hv_op *op, struct kvm_machine *m, struct err *err)
+int
+kvm_open_disks(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 {
 	struct storage_disk_vm st = { .data_dir = op->node->data_dir,
 		.vm_id = op->vm_id,
@@ -109,6 +109,8 @@ open_disks(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 	if ((r = storage_disk_root(&st, &m->image, &m->root, err)) < 0)
 		return r;
 	m->fds[KVM_FD_ROOT] = m->root.fd;
+	if (m->pack)
+		return 0;
 	if ((r = storage_disk_home(&st, &m->home, err)) < 0)
 		return r;
 	m->fds[KVM_FD_HOME] = m->home.fd;
@@ -147,14 +149,14 @@ set_limit(const struct hv_limit *limit, void *arg, struct err *err)
 	    limit->file, limit->value);
 }
 
-static int
-make_place(struct hv_op *op, struct kvm_machine *m, struct err *err)
+int
+kvm_make_place(struct hv_op *op, struct kvm_machine *m, struct err *err)
 {
 	int r;
 
 	if ((r = hv_mounts_begin(op, err)) < 0 ||
-	    (r = confine_tap_open(
-		 op->vm_id, op->node->bridge, &m->fds[KVM_FD_TAP], err)) < 0 ||
+	    (!m->pack && (r = confine_tap_open(op->vm_id, op->node->bridge,
+			      &m->fds[KVM_FD_TAP], err)) < 0) ||
 	    (r = listen_at(kvm_qmp_path(op), &m->fds[KVM_FD_QMP], err)) < 0 ||
 	    (r = listen_at(
 		 kvm_console_path(op), &m->fds[KVM_FD_CONSOLE], err)) < 0 ||
@@ -165,10 +167,8 @@ make_place(struct hv_op *op, struct kvm_machine *m, struct err *err)
 	return hv_limits_each(op, set_limit, op, err);
 }
 
-/* All but the log, which tells why QEMU ended: the sockets of a QEMU that is
- * gone must be closed, and its port with it. */
-static void
-close_ours(struct kvm_machine *m)
+void
+kvm_close_ours(struct kvm_machine *m)
 {
 	int i;
 
@@ -186,11 +186,14 @@ let_go(const struct hv_op *op, const struct kvm_machine *m, struct qmp *q,
 	if ((r = hv_limits_verify(op, err)) < 0 ||
 	    (m->restore && (r = kvm_state_load(op, q, err)) < 0))
 		return r;
+	/* Its disk is wanted, not what it does. */
+	if (m->pack && !m->of_tree)
+		return 0;
 	return qmp_run(q, "cont", NULL, -1, KVM_QMP_MS, NULL, err);
 }
 
-static int
-run_machine(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
+int
+kvm_run(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
     struct err *err)
 {
 	_cleanup_(freep)
@@ -202,7 +205,7 @@ run_machine(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
 
 	if ((r = kvm_jail_run(op, m, &run->pid, err)) < 0)
 		return r;
-	close_ours(m);
+	kvm_close_ours(m);
 	run->start_time = proc_start_time(run->pid);
 	if ((r = qmp_open(&q, path, KVM_QMP_MS, err)) == 0) {
 		r = let_go(op, m, &q, err);
@@ -240,17 +243,27 @@ start_op(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
 	if ((r = hv_check_not_there(op, err)) < 0 ||
 	    (r = cgroup_enter_op(&op->cg, op->vm_id, err)) < 0 ||
 	    (r = fs_mkdirs(op->vm_dir, 0700, err)) < 0 ||
-	    (r = open_disks(op, m, err)) < 0)
+	    (r = kvm_open_disks(op, m, err)) < 0)
 		return r;
 	hv_phase(run, "disks", &since);
-	if ((r = make_place(op, m, err)) < 0)
+	if ((r = kvm_make_place(op, m, err)) < 0)
 		return r;
 	hv_phase(run, "place", &since);
-	if ((r = run_machine(op, m, run, err)) < 0 ||
+	if ((r = kvm_run(op, m, run, err)) < 0 ||
 	    (r = write_record(op, m, run, err)) < 0)
 		return r;
 	hv_phase(run, "machine", &since);
 	return 0;
+}
+
+struct hv_vm
+kvm_box(const struct kvm_machine *m)
+{
+	struct hv_vm box = *m->vm;
+
+	box.memory_mb += KVM_OVERHEAD_MB + (m->kvm ? 0 : KVM_TRANSLATION_MB);
+	box.pids_max = KVM_PIDS;
+	return box;
 }
 
 int
@@ -259,24 +272,21 @@ kvm_start(const struct hv_node *node, const struct hv_vm *vm,
 {
 	struct hv_run run = { .pidfd = -1, .epoch = vm->epoch };
 	struct kvm_machine m = { .node = node, .vm = vm };
-	/* What its cgroup allows: the guest, and QEMU around it. */
-	struct hv_vm box = *vm;
+	struct hv_vm box;
 	struct hv_op op;
 	int i, r;
 
 	for (i = 0; i < KVM_FD_COUNT_; i++)
 		m.fds[i] = -1;
 	if ((r = hv_node_check(node, err)) < 0 ||
-	    (r = hv_vm_check(vm, err)) < 0 ||
-	    (r = choose_machine(&m, err)) < 0 ||
+	    (r = hv_vm_check(vm, err)) < 0 || (r = kvm_choose(&m, err)) < 0 ||
 	    (r = hv_op_init(&op, node, vm->vm_id, err)) < 0)
 		return err_wrap(err, r, "start VM %lld", (long long)vm->vm_id);
-	box.memory_mb += KVM_OVERHEAD_MB + (m.kvm ? 0 : KVM_TRANSLATION_MB);
-	box.pids_max = KVM_PIDS;
+	box = kvm_box(&m);
 	op.vm = &box;
 	r = start_op(&op, &m, &run, err);
 	hv_op_done(&op);
-	close_ours(&m);
+	kvm_close_ours(&m);
 	closep(&m.fds[KVM_FD_LOG]);
 	explicit_bzero(m.secret, sizeof(m.secret));
 	if (r < 0) {

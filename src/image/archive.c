@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -88,14 +89,51 @@ add_entry(struct image_tree *tree, struct archive *in,
 		.target = archive_entry_symlink(entry),
 		.xattrs = xattrs,
 	};
+	const struct image_import *import = tree->import;
 	struct source source = { in, name };
 
 	if (name == NULL || (S_ISLNK(e.mode) && e.target == NULL))
 		return err_set(
 		    err, ERR_IMAGE, "it has an entry whose name is not UTF-8");
+	/* It could name a privileged file of the image below. */
+	if (link != NULL && import->base != NULL)
+		return err_set(err, ERR_IMAGE,
+		    "it has a hard link, which no machine's changes have");
 	if (link != NULL)
 		return image_tree_link(tree, name, link, err);
+	if (import->is_desktop && image_is_of_run(name))
+		return 0;
+	if (import->is_desktop && S_ISREG(e.mode) &&
+	    image_is_account_file(name))
+		return image_add_accounts(tree, &e, read_entry, &source, err);
 	return image_tree_add(tree, &e, read_entry, &source, err);
+}
+
+/* Overlayfs's own forms (kernel: Documentation/filesystems/overlayfs.rst). */
+int
+image_upper_whiteout(struct image_tree *tree, struct archive_entry *entry,
+    bool apply, struct err *err)
+{
+	const char *name = archive_entry_pathname(entry), *xattr;
+	const void *value;
+	size_t size;
+
+	if (archive_entry_filetype(entry) == AE_IFCHR &&
+	    archive_entry_rdevmajor(entry) == 0 &&
+	    archive_entry_rdevminor(entry) == 0) {
+		int r = apply ? image_tree_remove(tree, name, false, err) : 0;
+
+		return r < 0 ? r : 1;
+	}
+	if (!apply || archive_entry_filetype(entry) != AE_IFDIR)
+		return 0;
+	archive_entry_xattr_reset(entry);
+	while (archive_entry_xattr_next(entry, &xattr, &value, &size) ==
+	       ARCHIVE_OK)
+		if (str_eq(xattr, "trusted.overlay.opaque") && size == 1 &&
+		    *(const char *)value == 'y')
+			return image_tree_remove(tree, name, true, err);
+	return 0;
 }
 
 /* The same, if this pass is to have it. */
@@ -107,8 +145,11 @@ pass_entry(struct image_tree *tree, struct archive *in,
 	int r;
 
 	if (pass != IMAGE_PASS_ALL && name != NULL) {
-		r = image_whiteout(
-		    tree, name, pass == IMAGE_PASS_WHITEOUTS, err);
+		bool apply = pass == IMAGE_PASS_WHITEOUTS;
+
+		r = tree->import->base != NULL
+			? image_upper_whiteout(tree, entry, apply, err)
+			: image_whiteout(tree, name, apply, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
@@ -180,21 +221,39 @@ image_archive_open(int fd, const char *name, struct err *err)
 	return NULL;
 }
 
+static int
+add_pass(struct image_tree *tree, int fd, off_t size, enum image_pass pass,
+    struct err *err)
+{
+	const char *source = tree->import->source;
+	_cleanup_(read_freep)
+	struct archive *in = NULL;
+
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
+	if ((in = image_archive_open(fd, source, err)) == NULL)
+		return -(int)err->code;
+	return image_archive_add(tree, in, pass, source, 0, size, err);
+}
+
 int
 image_add_archive(struct image_tree *tree, const char *source, struct err *err)
 {
 	_cleanup_(closep)
 	int fd = -1;
-	_cleanup_(read_freep)
-	struct archive *in = NULL;
 	struct stat st;
 	int r;
 
 	if ((r = image_open_file(source, 0, &fd, &st, err)) < 0)
 		return r;
-	tree->bytes_max = image_budget((uint64_t)st.st_size);
-	if ((in = image_archive_open(fd, source, err)) == NULL)
-		return -(int)err->code;
-	return image_archive_add(
-	    tree, in, IMAGE_PASS_ALL, source, 0, st.st_size, err);
+	/* What nobody wrote is no honest content. */
+	tree->bytes_max = image_budget(tree->import->base == NULL
+					   ? (uint64_t)st.st_size
+					   : (uint64_t)st.st_blocks * 512);
+	if (tree->import->base == NULL)
+		return add_pass(tree, fd, st.st_size, IMAGE_PASS_ALL, err);
+	/* As a layer: whiteouts speak of what is below. */
+	if ((r = add_pass(tree, fd, st.st_size, IMAGE_PASS_WHITEOUTS, err)) < 0)
+		return r;
+	return add_pass(tree, fd, st.st_size, IMAGE_PASS_FILES, err);
 }

@@ -7,6 +7,9 @@
 #include "base/str.h"
 #include "image/image_priv.h"
 
+#define ACCOUNTS_MAX   ((size_t)4 * 1024 * 1024)
+#define ACCOUNTS_BLOCK 65536
+
 static const char *
 skip_root(const char *path)
 {
@@ -34,6 +37,22 @@ image_is_passing(const char *path)
 		"tmp", "var/run", "var/tmp" };
 
 	return is_one_of(path, dirs, ARRAY_SIZE(dirs));
+}
+
+bool
+image_is_of_run(const char *path)
+{
+	_cleanup_(freep)
+	char *above = xstrdup(skip_root(path));
+	char *slash;
+
+	while ((slash = strrchr(above, '/')) != NULL) {
+		*slash = '\0';
+		if (image_is_passing(above))
+			return true;
+	}
+	/* Name servers are the node's. */
+	return str_eq(skip_root(path), "etc/resolv.conf");
 }
 
 bool
@@ -111,4 +130,39 @@ image_strip_account(struct buf *text, const char *path, const char *login)
 	}
 	buf_consume(text, n);
 	buf_append(text, buf_head(&out), buf_len(&out));
+}
+
+static ssize_t
+read_buf(void *to, size_t size, void *arg, struct err *err)
+{
+	struct buf *buf = arg;
+	size_t n = buf_len(buf) < size ? buf_len(buf) : size;
+
+	memcpy(to, buf_head(buf), n);
+	buf_consume(buf, n);
+	return (ssize_t)n;
+}
+
+int
+image_add_accounts(struct image_tree *tree, const struct image_entry *entry,
+    image_read_cb read, void *arg, struct err *err)
+{
+	struct image_entry stripped = *entry;
+	_cleanup_(buf_done)
+	struct buf text;
+	ssize_t n = 0;
+	char *room;
+
+	buf_init(&text, ACCOUNTS_MAX);
+	while ((room = buf_reserve(&text, ACCOUNTS_BLOCK)) != NULL &&
+	       (n = read(room, ACCOUNTS_BLOCK, arg, err)) > 0)
+		buf_commit(&text, (size_t)n);
+	if (n < 0)
+		return (int)n;
+	if (room == NULL)
+		return err_set(
+		    err, ERR_TOO_LARGE, "'%.200s' is too large", entry->path);
+	image_strip_account(&text, entry->path, tree->import->login);
+	stripped.size = buf_len(&text);
+	return image_tree_add(tree, &stripped, read_buf, &text, err);
 }

@@ -13,14 +13,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "image/image_priv.h"
 
-#define XATTRS_MAX     (64 * 1024)
-#define ACCOUNTS_MAX   ((size_t)4 * 1024 * 1024)
-#define ACCOUNTS_BLOCK 65536
+#define XATTRS_MAX (64 * 1024)
 
 struct walk {
 	struct image_tree *tree;
@@ -67,17 +64,6 @@ read_fd(void *buf, size_t size, void *arg, struct err *err)
 	return n < 0 ? read_failed(rd->walk, rd->path, err) : n;
 }
 
-static ssize_t
-read_buf(void *to, size_t size, void *arg, struct err *err)
-{
-	struct buf *buf = arg;
-	size_t n = buf_len(buf) < size ? buf_len(buf) : size;
-
-	memcpy(to, buf_head(buf), n);
-	buf_consume(buf, n);
-	return (ssize_t)n;
-}
-
 /* Capabilities that a desktop's root has set are its own user namespace's:
  * version 3, with the id of that root (linux/capability.h). In an image they
  * are version 2, for whoever runs it. */
@@ -111,30 +97,6 @@ xattrs_of(int fd)
 			image_xattrs_add(&xattrs, p, value,
 			    portable_xattr(p, value, (size_t)len));
 	return image_xattrs_end(&xattrs);
-}
-
-/* A list of accounts, without that of the desktop's user. */
-static int
-add_account_file(const struct walk *w, struct reader *reader,
-    struct image_entry *entry, struct err *err)
-{
-	_cleanup_(buf_done)
-	struct buf text;
-	ssize_t n = 0;
-	char *room;
-
-	buf_init(&text, ACCOUNTS_MAX);
-	while ((room = buf_reserve(&text, ACCOUNTS_BLOCK)) != NULL &&
-	       (n = read_fd(room, ACCOUNTS_BLOCK, reader, err)) > 0)
-		buf_commit(&text, (size_t)n);
-	if (n < 0)
-		return (int)n;
-	if (room == NULL)
-		return err_set(err, ERR_TOO_LARGE, "%s/%s is too large",
-		    w->source, entry->path);
-	image_strip_account(&text, entry->path, w->tree->import->login);
-	entry->size = buf_len(&text);
-	return image_tree_add(w->tree, entry, read_buf, &text, err);
 }
 
 /* fd: of a file or directory, else -1. */
@@ -171,7 +133,7 @@ add_entry(const struct walk *w, int dir, const char *base, int fd,
 		    w->source, path);
 	if (import->is_desktop && S_ISREG(st->st_mode) &&
 	    image_is_account_file(path))
-		return add_account_file(w, &reader, &e, err);
+		return image_add_accounts(w->tree, &e, read_fd, &reader, err);
 	return image_tree_add(w->tree, &e, read_fd, &reader, err);
 }
 
@@ -292,7 +254,10 @@ image_add_file(struct image_tree *tree, const char *source, const char *as,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
 	e.size = (uint64_t)st.st_size;
-	if ((r = image_tree_add(tree, &top, NULL, NULL, err)) < 0)
+	/* An image has one disk, whatever its form was before. */
+	if (tree->import->base != NULL
+		? (r = image_tree_remove(tree, "disk.raw", false, err)) < 0
+		: (r = image_tree_add(tree, &top, NULL, NULL, err)) < 0)
 		return r;
 	return image_tree_add(tree, &e, read_fd, &reader, err);
 }

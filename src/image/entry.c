@@ -140,8 +140,8 @@ image_hypervisors(const struct image_tree *tree)
 	return tree->has_kernel && tree->has_modules ? "lxc kvm" : "lxc";
 }
 
-static void
-note_kind(struct image_tree *tree, const char *path)
+void
+image_note_kind(struct image_tree *tree, const char *path)
 {
 	tree->has_kernel |= is_kernel(path);
 	tree->has_modules |= is_index_of_modules(path);
@@ -164,6 +164,6 @@ image_entry_check(
 		return refuse(err, ERR_IMAGE, entry->path,
 		    "a link to a name that is not UTF-8");
 	if (S_ISREG(entry->mode))
-		note_kind(tree, entry->path);
+		image_note_kind(tree, entry->path);
 	return check_privileges(entry, err);
 }

@@ -40,6 +40,10 @@ struct image_import {
 	/* The source is one file, and the image's only one, of this name (a
 	 * disk of a virtual machine). NULL: it is one of those above. */
 	const char *file_as;
+	/* A commit over which the source is laid; NULL: none. An archive is
+	 * then the upper directory of an overlay, with its whiteouts (boot/
+	 * pack.c), and file_as takes the place of the image's disk. */
+	const char *base;
 	const char *author; /* these may be "" */
 	const char *message;
 	const char *version;

@@ -67,6 +67,7 @@ struct image_tree {
 	bool has_disk, has_kernel, has_modules;
 	int percent; /* last told */
 };
+/* Empty, or with what import->base has. */
 int image_tree_init(struct image_tree *tree, OstreeRepo *repo,
     const struct image_import *import, struct err *err);
 void image_tree_done(struct image_tree *tree);
@@ -85,6 +86,8 @@ struct image_entry {
 	const char *target; /* of a symbolic link */
 	GVariant *xattrs;   /* image_xattrs_end() */
 };
+/* A file of that path is there: notes what that says of its kind. */
+void image_note_kind(struct image_tree *tree, const char *path);
 /* What can run it, of what was seen in it (model/states.h). */
 const char *image_hypervisors(const struct image_tree *tree);
 
@@ -119,6 +122,9 @@ int image_tree_link(struct image_tree *tree, const char *path,
     const char *target, struct err *err);
 /* Writes the tree; *ret is the caller's. */
 int image_tree_write(struct image_tree *tree, GFile **ret, struct err *err);
+/* Sets bytes, entries and what can run it to what is in there, also if only a
+ * part was added here. */
+int image_tree_count(struct image_tree *tree, GFile *root, struct err *err);
 
 /* Collects xattrs, in any order; overlayfs's own are left out. */
 struct image_xattrs {
@@ -150,6 +156,10 @@ int image_archive_check(struct image_tree *tree, struct archive *in,
 int image_archive_add(struct image_tree *tree, struct archive *in,
     enum image_pass pass, const char *name, off_t from, off_t total,
     struct err *err);
+/* What overlayfs has instead, of the directory above an image: 1, it was a
+ * whiteout; an opaque directory is one and an entry. */
+int image_upper_whiteout(struct image_tree *tree, struct archive_entry *entry,
+    bool apply, struct err *err);
 /* Applies the whiteout that the name is (".wh.x", ".wh..wh..opq"): 1, 0 if it
  * is none, or an error. apply false: only says. */
 int image_whiteout(
@@ -160,11 +170,16 @@ int image_whiteout(
 int image_exports_collect(const char *data_dir, bool dry_run,
     struct image_garbage *ret, struct err *err);
 
-/* Of a desktop: is that directory's content gone with its run? Does that
- * file list accounts? image_strip_account() takes one out of the text. */
+/* Of a desktop: is that directory's content gone with its run? Is it in such
+ * a directory, or made by the node for each run? Does that file list accounts?
+ * image_strip_account() takes one out of the text. */
 bool image_is_passing(const char *path);
+bool image_is_of_run(const char *path);
 bool image_is_account_file(const char *path);
 void image_strip_account(struct buf *text, const char *path, const char *login);
+/* Adds such a file without the account of import->login. */
+int image_add_accounts(struct image_tree *tree, const struct image_entry *entry,
+    image_read_cb read, void *arg, struct err *err);
 
 /* The sources. */
 bool image_is_oci_layout(const char *dir);

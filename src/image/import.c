@@ -77,7 +77,8 @@ add_source(struct image_tree *tree, const struct stat *st, struct err *err)
 		return image_is_oci_layout(source)
 			   ? image_add_oci_layout(tree, source, err)
 			   : image_add_directory(tree, source, err);
-	if ((r = image_try_oci_archive(tree, source, err)) != 0)
+	if (tree->import->base == NULL &&
+	    (r = image_try_oci_archive(tree, source, err)) != 0)
 		return r < 0 ? r : 0;
 	return image_add_archive(tree, source, err);
 }
@@ -115,6 +116,8 @@ import_tree(struct image_tree *tree, const struct stat *st,
 
 	if ((r = add_source(tree, st, err)) < 0 ||
 	    (r = image_tree_write(tree, &root, err)) < 0 ||
+	    (tree->import->base != NULL &&
+		(r = image_tree_count(tree, root, err)) < 0) ||
 	    (r = write_commit(tree, root, &checksum, err)) < 0)
 		return r;
 	str_copy(ret->checksum, sizeof(ret->checksum), checksum);

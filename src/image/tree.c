@@ -92,6 +92,28 @@ write_dir_metadata(OstreeRepo *repo, uid_t uid, gid_t gid, mode_t mode,
 	return 0;
 }
 
+static int
+begin_root(struct image_tree *tree, const char *base, struct err *err)
+{
+	GError *error = NULL;
+	int r;
+
+	if (base == NULL) {
+		tree->root = ostree_mutable_tree_new();
+		ostree_mutable_tree_set_metadata_checksum(
+		    tree->root, tree->dir_metadata);
+		return 0;
+	}
+	if ((r = image_has_commit(tree->repo, base, err)) < 0)
+		return r;
+	tree->layered = true;
+	tree->root =
+	    ostree_mutable_tree_new_from_commit(tree->repo, base, &error);
+	return tree->root != NULL ? 0
+				  : image_gerr(err, ERR_IMAGE, error,
+					"read image %.12s", base);
+}
+
 int
 image_tree_init(struct image_tree *tree, OstreeRepo *repo,
     const struct image_import *import, struct err *err)
@@ -109,10 +131,7 @@ image_tree_init(struct image_tree *tree, OstreeRepo *repo,
 		return r;
 	tree->privileged =
 	    g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	tree->root = ostree_mutable_tree_new();
-	ostree_mutable_tree_set_metadata_checksum(
-	    tree->root, tree->dir_metadata);
-	return 0;
+	return begin_root(tree, import->base, err);
 }
 
 void
@@ -504,9 +523,55 @@ image_tree_write(struct image_tree *tree, GFile **ret, struct err *err)
 {
 	GError *error = NULL;
 
-	if (tree->entries <= 1)
+	if (tree->import->base == NULL && tree->entries <= 1)
 		return err_set(err, ERR_IMAGE, "it has no files");
 	if (!ostree_repo_write_mtree(tree->repo, tree->root, ret, NULL, &error))
 		return image_gerr(err, ERR_IMAGE, error, "write the tree");
 	return 0;
+}
+
+static int
+count_children(
+    struct image_tree *tree, GFile *dir, const char *path, struct err *err)
+{
+	GError *error = NULL;
+	GFileInfo *info;
+	_cleanup_(image_unref)
+	GFileEnumerator *list = g_file_enumerate_children(dir,
+	    "standard::name,standard::type,standard::size",
+	    G_FILE_QUERY_INFO_NOFOLLOW_SYMLINKS, NULL, &error);
+	int r = 0;
+
+	while (
+	    r == 0 && list != NULL &&
+	    (info = g_file_enumerator_next_file(list, NULL, &error)) != NULL) {
+		const char *name = g_file_info_get_name(info);
+		_cleanup_(freep)
+		char *sub = xasprintf("%s%s", path, name);
+		_cleanup_(freep)
+		char *below = xasprintf("%s/", sub);
+		_cleanup_(image_unref)
+		GFile *child = g_file_get_child(dir, name);
+
+		tree->entries++;
+		if (g_file_info_get_file_type(info) == G_FILE_TYPE_DIRECTORY)
+			r = count_children(tree, child, below, err);
+		if (g_file_info_get_file_type(info) == G_FILE_TYPE_REGULAR) {
+			tree->bytes += (uint64_t)g_file_info_get_size(info);
+			image_note_kind(tree, sub);
+		}
+		g_object_unref(info);
+	}
+	return error == NULL
+		   ? r
+		   : image_gerr(err, ERR_IMAGE, error, "look at the tree");
+}
+
+int
+image_tree_count(struct image_tree *tree, GFile *root, struct err *err)
+{
+	tree->entries = 1; /* as those of a directory have its root */
+	tree->bytes = 0;
+	tree->has_disk = tree->has_kernel = tree->has_modules = false;
+	return count_children(tree, root, "", err);
 }

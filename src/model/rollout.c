@@ -17,7 +17,8 @@
  * roll-outs of a version that is as good as the old one: with 0.001, fewer
  * than one of a hundred halts.
  */
-#define ALPHA 0.001
+#define AWAIT_MS 10000 /* nobody says when a node goes */
+#define ALPHA    0.001
 /* Fewer failures than that may have one cause that is not the version's. So
  * many, and half of the trials, are too many whatever the old version did: it
  * may never have run. */
@@ -279,7 +280,13 @@ rollout_decide(const struct rollout_in *in, struct rollout_plan *ret)
 		    (long long)missing, (long long)in->wave_vms);
 	else if (left > 0)
 		say(ret, "the wave is watched, nothing bad so far");
-	else if (in->percent == 100 || in->members >= in->vms)
+	else if (in->awaits != NULL) {
+		ret->wait_ms = AWAIT_MS;
+		say(ret,
+		    "the next wave waits until all nodes have the new version: "
+		    "%.300s",
+		    in->awaits);
+	} else if (in->percent == 100 || in->members >= in->vms)
 		ret->verdict = ROLLOUT_FINISH;
 	else
 		ret->verdict = ROLLOUT_WIDEN;

@@ -35,6 +35,8 @@ struct rollout_in {
 	int64_t wave_starts; /* VMs that ran the new version in this wave */
 	int64_t wave_age_ms, watch_ms;
 	struct rollout_figures old, new;
+	/* Nodes that don't have the new version yet, in words; NULL: none. */
+	const char *awaits;
 	const char *old_version, *new_version;
 };
 

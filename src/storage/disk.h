@@ -21,7 +21,8 @@ struct storage_disk_vm {
 	uid_t uid;            /* of its QEMU, whose the disks become */
 	int home_mb;          /* 0: a size of our choice, sparse */
 	bool of_tree;         /* its image is a tree: its disks are ext4 */
-	int root_mb;          /* of such a root; 0: a size of our choice */
+	/* Of such a root; 0: a size of our choice, -1: as it is. */
+	int root_mb;
 };
 
 struct storage_disk {
@@ -54,6 +55,13 @@ int storage_disk_open_tree(const struct storage_disk_vm *vm,
  * formatted, too. */
 int storage_disk_root(const struct storage_disk_vm *vm,
     const struct storage_disk *base, struct storage_disk *ret, struct err *err);
+/* Whether the VM has changes of its own: storage_disk_root() would make none.
+ */
+bool storage_disk_has_root(const struct storage_disk_vm *vm);
+/* A nameless file for what a commit writes. bytes: of it at most, sparse. Fails
+ * with ERR_NO_SPACE when `need` bytes don't fit on the node's disk. */
+int storage_disk_scratch(const struct storage_disk_vm *vm, int64_t bytes,
+    uint64_t need, int *ret_fd, struct err *err);
 int storage_disk_home(const struct storage_disk_vm *vm,
     struct storage_disk *ret, struct err *err);
 

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -299,6 +300,47 @@ grow(int fd, const char *path, int64_t bytes, struct err *err)
 	return 0;
 }
 
+static char *
+root_path(const struct storage_disk_vm *vm, const char *dir)
+{
+	return xasprintf("%s/root.%s", dir, vm->of_tree ? "raw" : "qcow2");
+}
+
+bool
+storage_disk_has_root(const struct storage_disk_vm *vm)
+{
+	_cleanup_(freep)
+	char *dir = storage_disk_dir(vm);
+	_cleanup_(freep)
+	char *path = root_path(vm, dir);
+
+	return fs_exists(path);
+}
+
+int
+storage_disk_scratch(const struct storage_disk_vm *vm, int64_t bytes,
+    uint64_t need, int *ret_fd, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = storage_disk_dir(vm);
+	_cleanup_(closep)
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct statvfs fs;
+
+	if (fd < 0 || fstatvfs(fd, &fs) < 0 || ftruncate(fd, bytes) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "make a file in '%s'", dir);
+	if (need > (uint64_t)fs.f_bavail * fs.f_frsize)
+		return err_set(err, ERR_NO_SPACE,
+		    "what it has changed needs %llu MB beside it on this "
+		    "node's disk, which has %llu MB free; make room (qvd "
+		    "image gc --dry-run)",
+		    (unsigned long long)need / 1000000,
+		    (unsigned long long)fs.f_bavail * fs.f_frsize / 1000000);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
 int
 storage_disk_root(const struct storage_disk_vm *vm,
     const struct storage_disk *base, struct storage_disk *ret, struct err *err)
@@ -306,8 +348,8 @@ storage_disk_root(const struct storage_disk_vm *vm,
 	_cleanup_(freep)
 	char *dir = storage_disk_dir(vm);
 	_cleanup_(freep)
-	char *path =
-	    xasprintf("%s/root.%s", dir, vm->of_tree ? "raw" : "qcow2");
+	char *path = root_path(vm, dir);
+	struct stat st;
 	int r;
 
 	if (vm->is_volatile && (r = fs_remove_tree(dir, err)) < 0)
@@ -323,9 +365,14 @@ storage_disk_root(const struct storage_disk_vm *vm,
 		return err_errno(err, ERR_SYSTEM, errno, "touch %s", dir);
 	ret->format = vm->of_tree ? "raw" : "qcow2";
 	ret->bytes = vm->of_tree ? root_bytes(vm) : base->bytes;
-	if ((r = open_owned(path, vm->uid, &ret->fd, err)) < 0)
+	if ((r = open_owned(path, vm->uid, &ret->fd, err)) < 0 || !vm->of_tree)
 		return r;
-	return vm->of_tree ? grow(ret->fd, path, ret->bytes, err) : 0;
+	if (vm->root_mb >= 0)
+		return grow(ret->fd, path, ret->bytes, err);
+	if (fstat(ret->fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "look at '%s'", path);
+	ret->bytes = (int64_t)st.st_size;
+	return 0;
 }
 
 int

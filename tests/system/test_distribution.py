@@ -112,6 +112,9 @@ def test_an_image_goes_to_a_node_before_its_tag_moves(two):
         "AND progress >= 5"), 120, "the transfer has begun")
     refused = farm.qvd("image", "tag", first, "beta", check=False)
     assert refused.status == 16 and "node2 (pulling" in refused.err
+    refused = farm.qvd("image", "rollout", first, "--to", "default",
+                       check=False)
+    assert refused.status == 16 and "node2 (pulling" in refused.err
     node.stop(signal.SIGKILL)
     farm.qvd("config", "set", "node.images.kbit", "0")
     node.start()

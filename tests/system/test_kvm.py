@@ -238,6 +238,51 @@ def test_damaged_state_is_kept_aside(node):
     assert state.with_name("state.failed").exists()
 
 
+def commit(node, image_id):
+    asked = node.send("image.commit", image_id=image_id, vm_id=1,
+                      idmap_slot=0, base=node.default, hypervisor="kvm",
+                      accel="tcg", author="test", version="2")
+    return node.wait(asked, 600)[0]
+
+
+def test_commit_of_a_disk(node):
+    """The new version has the blocks of both, and leans on nothing."""
+    def refused():
+        with pytest.raises(Failed) as e:
+            commit(node, 20)
+        return e.value
+    failed = refused()
+    assert failed.id == "not-found" and "no changes" in failed.message
+    boot(node)
+    ask_guest(node, "echo kept >/disk/kept; sync")
+    assert refused().id == "conflict"
+    node.ask("vm.stop", vm_id=1, grace_ms=BOOT * 1000)
+    node.ask("vm.clean", vm_id=1)
+    before = node.data / "vms/1" / node.default
+    (before / "state").write_text("")
+    failed = refused()
+    assert failed.id == "conflict" and "suspended" in failed.message
+    (before / "state").unlink()
+    done = commit(node, 20)
+    assert done["hypervisors"] == "kvm" and done["files"] == 5
+    assert not node.left(1)
+    node.ask("image.checkout", checksum=done["checksum"])
+    tree = node.data / "images/trees" / done["checksum"]
+    old = node.data / "images/trees" / node.default
+    assert {p.name for p in tree.iterdir()} == {p.name for p in old.iterdir()}
+    for same in ("vmlinuz", "initrd.img"):
+        assert (tree / same).stat().st_ino == (old / same).stat().st_ino
+    info = run("qemu-img", "info", tree / "disk.qcow2")
+    assert "backing" not in info
+    raw = node.dir / "committed.raw"
+    run("qemu-img", "convert", "-f", "qcow2", "-O", "raw",
+        tree / "disk.qcow2", raw)
+    assert run("debugfs", "-R", "cat kept", raw).endswith("kept\n")
+    # What is zero takes no room.
+    assert (tree / "disk.qcow2").stat().st_blocks * 512 < 8 << 20
+    node.ask("image.verify", checksum=done["checksum"])
+
+
 def test_screen(node):
     start(node)
     for _ in range(2):

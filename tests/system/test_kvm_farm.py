@@ -115,6 +115,58 @@ def console(farm, vm, *talk, timeout=200):
     return said.decode(errors="replace")
 
 
+# Also what a directory is made of that was moved, and what took the place of
+# another.
+CHANGES = "\n".join(line.strip() for line in """
+    rm /etc/hosts /opt
+    rm -r /etc/skel; mkdir /etc/skel; echo x >/etc/skel/fresh
+    mkdir -p /srv/deep; mv /etc/qvd /srv/qvd-moved; echo n >/srv/qvd-moved/new
+    rm /etc/os-release; mkfifo /etc/os-release
+    chown 7:8 /srv/deep; chmod 2750 /srv/deep; ln -s ../deep /srv/link
+    echo long >/srv/deep/$(printf '%0150d' 7)
+    dd if=/dev/zero of=/srv/holes bs=1 count=1 seek=20000000 2>/dev/null
+    echo alice:x:2000:2000::/home/alice:/bin/sh >>/etc/passwd
+    echo litter >/tmp/litter; echo litter >/var/tmp/litter
+    sync; echo E''ND3
+    """.split("\n"))
+
+
+def commit_what_was_done(farm, vm):
+    """Read by a machine, not by the node; the new version is the old one with
+    that alone."""
+    farm.qvd("image", "commit", vm, "--message", "In a machine", timeout=600)
+    old, new = (farm.qvd("image", "show", f"both:{tag}", json=True)
+                for tag in ("default", "head"))
+    assert new["parent"] == old["version"]
+    assert new["hypervisors"] == "lxc kvm"
+    tree = farm.data / "images/trees" / new["checksum"]
+    changes = {f["path"]: f["change"] for f in farm.qvd(
+        "image", "diff", "both:head", json=True)["files"]}
+    name = f"/srv/deep/{7:0150d}"
+    assert (tree / name[1:]).read_text() == "long\n"
+    st = (tree / "srv/deep").stat()
+    assert (st.st_uid, st.st_gid, st.st_mode & 0o7777) == (7, 8, 0o2750)
+    assert os.readlink(tree / "srv/link") == "../deep"
+    assert (tree / "srv/holes").stat().st_size == 20000001
+    assert {p.name for p in (tree / "srv/qvd-moved").iterdir()} == {"new"}
+    assert [p.name for p in (tree / "etc/skel").iterdir()] == ["fresh"]
+    assert "alice" not in (tree / "etc/passwd").read_text()
+    assert not (tree / "etc/os-release").exists()
+    assert changes[name] == "added" and changes["/etc/hosts"] == "removed"
+    assert changes["/etc/os-release"] == changes["/etc/qvd"] == "removed"
+    for same in ("/bin/busybox", "/etc/passwd", "/etc/resolv.conf",
+                 "/tmp/litter", "/var/tmp/litter"):
+        assert same not in changes
+    files = [p for p in tree.rglob("*")]
+    assert new["files"] == len(files) + 1
+    assert new["size_bytes"] == sum(
+        p.lstat().st_size for p in files if p.is_file()
+        and not p.is_symlink())
+    farm.qvd("image", "verify", "both:head")
+    farm.assert_clean(vm)
+    assert farm.event_names(vm)[-1] == "vm.stopped"
+
+
 def test_one_image_two_hypervisors(farm):
     """The same commit as a machine and as a container."""
     tree = kvmguest.make_system(farm.dir / "both")
@@ -143,9 +195,12 @@ def test_one_image_two_hypervisors(farm):
              "/sys/block/vda/ro), $(hostname); echo E''ND2\n"))
         kept = "1 1" if boot == 1 else "1 2 1 2"
         assert f"GOT {kept}, read-only 1, both" in said
+        if boot == 2:
+            console(farm, vm, ("END3", CHANGES))
         want(farm, vm, False)
         wait(farm, vm, "stopped", timeout=120)
         farm.assert_clean(vm)
+    commit_what_was_done(farm, vm)
     farm.qvd("osf", "set", "both", "--hypervisor", "lxc")
     want(farm, vm)
     run_ = wait(farm, vm, "running")

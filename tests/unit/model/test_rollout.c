@@ -132,6 +132,14 @@ test_waiting(void **state)
 	assert_int_equal(plan.verdict, ROLLOUT_WIDEN);
 	assert_int_equal(plan.percent, 25);
 
+	/* Nobody is to get what his node lacks. */
+	in.awaits = "n2 (pulling 3 %)";
+	plan = decide(&in);
+	assert_int_equal(plan.verdict, ROLLOUT_WAIT);
+	assert_true(plan.wait_ms > 0);
+	assert_non_null(strstr(plan.text, "n2 (pulling 3 %)"));
+	in.awaits = NULL;
+
 	/* The last wave, and a farm whose desktops are all in the first. */
 	in.percent = 100;
 	in.members = 20;
