@@ -253,6 +253,7 @@ void expiry_wake(struct api *api);
 void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);
+void vm_suspend(struct request *req);
 void vm_stream(struct request *req);
 void host_repair(struct request *req);
 void host_usage(struct request *req);

@@ -17,20 +17,25 @@
 #define LOOK_SOON_MS  100
 #define LOOK_AGAIN_MS 5000 /* after the database refused something */
 
-/* A run that is over already, or is being replaced, needs no other. */
+/* A run that is over already, or is being replaced, needs no other; a
+ * suspended one is forgotten, so that its next start is a new one. */
 static const struct db_stmt due_stmt = { "expiry_due",
 	"WITH due AS (SELECT v.id, v.desired = 'running' AND r.epoch = v.epoch "
-	"AND r.state IN ('starting', 'running') AS runs FROM vms v "
+	"AND r.state IN ('starting', 'running') AS runs, "
+	"v.desired = 'suspended' AS sleeps FROM vms v "
 	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
 	"WHERE v.expire_hard_at <= clock_timestamp() FOR UPDATE OF v), "
 	"u AS (UPDATE vms v SET expire_soft_at = NULL, expire_hard_at = NULL, "
 	"expire_rollout_id = NULL, "
 	"epoch = v.epoch + coalesce(d.runs, false)::int, desired_at = now(), "
+	"desired = CASE WHEN d.sleeps THEN 'stopped' ELSE v.desired END, "
 	"desired_by = 'expiry' FROM due d WHERE v.id = d.id "
-	"RETURNING v.id, v.user_id, v.host_id, d.runs) "
+	"RETURNING v.id, v.user_id, v.host_id, d.runs, d.sleeps) "
 	"INSERT INTO events (name, vm_id, user_id, host_id, text) "
-	"SELECT 'vm.expired', id, user_id, host_id, 'its time is over: it is "
-	"restarted, with the image that it gets now' FROM u WHERE runs",
+	"SELECT 'vm.expired', id, user_id, host_id, 'its time is over: it is ' "
+	"|| CASE WHEN sleeps THEN 'not kept suspended any more' ELSE "
+	"'restarted, with the image that it gets now' END "
+	"FROM u WHERE runs OR sleeps",
 	0 };
 static const struct db_stmt next_stmt = { "expiry_next",
 	"SELECT (extract(epoch FROM min(expire_hard_at) - clock_timestamp()) * "

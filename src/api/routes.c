@@ -71,6 +71,8 @@ const struct route routes[] = {
 	    &resource_vms),
 	ADMIN("POST", "/v1/vms/{id}/stop", vm_stop, "vms.stop",
 	    &resource_vms),
+	ADMIN("POST", "/v1/vms/{id}/suspend", vm_suspend, "vms.suspend",
+	    &resource_vms),
 	ADMIN("POST", "/v1/vms/{id}/console", vm_stream, "vms.console",
 	    &resource_vms),
 	ADMIN("POST", "/v1/vms/{id}/screen", vm_stream, "vms.screen",

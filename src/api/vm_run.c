@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Starting and stopping VMs: what should be is written to the VM's row in
- * one transaction, by the same rules as when its user connects; the node
+ * Starting, stopping and suspending VMs: what should be is written to the VM's
+ * row in one transaction, by the same rules as when its user connects; the node
  * does it.
  */
 #include <stdio.h>
@@ -16,6 +16,7 @@
 
 #define START_WAIT_MS (INT64_C(300) * 1000)
 #define STOP_WAIT_MS  (INT64_C(300) * 1000)
+#define SAVE_WAIT_MS  (INT64_C(600) * 1000)
 
 static const struct db_stmt lock_stmt = { "vm_run_lock",
 	"SELECT * FROM vms WHERE id = $1 FOR UPDATE", 1 };
@@ -47,6 +48,19 @@ static const struct db_stmt stop_stmt = { "vm_run_stop",
 	"UPDATE vms SET desired = 'stopped', desired_at = now(), "
 	"desired_by = $2 WHERE id = $1 RETURNING id",
 	2 };
+/* vm, by whom: what else may be wanted of the run that goes on */
+static const struct db_stmt go_on_stmt = { "vm_run_go_on",
+	"UPDATE vms SET desired = 'running', desired_at = now(), "
+	"desired_by = $2 WHERE id = $1 RETURNING id",
+	2 };
+static const struct db_stmt suspend_stmt = { "vm_run_suspend",
+	"UPDATE vms SET desired = 'suspended', desired_at = now(), "
+	"desired_by = $2 WHERE id = $1 RETURNING id",
+	2 };
+static const struct db_stmt hypervisor_stmt = { "vm_run_hypervisor",
+	"SELECT o.hypervisor FROM vms v JOIN osfs o ON o.id = v.osf_id "
+	"WHERE v.id = $1",
+	1 };
 /* name, vm, host, text */
 static const struct db_stmt event_stmt = { "vm_run_event",
 	"INSERT INTO events (name, vm_id, user_id, host_id, text) "
@@ -140,6 +154,12 @@ look_start(struct request *req, const struct db_result *res, char *text,
 		str_copy(text, size, step != NULL ? step : "starting");
 		return 0;
 	}
+	/* It will go on from there. */
+	if (state == VM_STATE_SUSPENDING ||
+	    (state == VM_STATE_SUSPENDED && db_str(res, 0, "error") == NULL)) {
+		str_copy(text, size, db_str(res, 0, "state"));
+		return 0;
+	}
 	/* An end that is under way may still get its reason. */
 	if (state == VM_STATE_STOPPING) {
 		str_copy(text, size, "stopping");
@@ -194,6 +214,21 @@ static void
 on_start_written(struct request *req, const struct db_result *res)
 {
 	commit(req, on_start_commit);
+}
+
+/* The event and the statement of a wish that makes no new run. */
+static void
+write_wish(struct request *req, const struct db_stmt *stmt, const char *event,
+    step_cb cb)
+{
+	struct run *run = req->data;
+	struct db_params p = { .n = 0 };
+
+	db_param_i64(&p, req->id);
+	db_param_str(&p, run->by);
+	write_event(req, event, 0, run->by, nothing);
+	if (!req->failed)
+		change_exec(req, stmt, &p, cb);
 }
 
 static void
@@ -283,6 +318,20 @@ on_hosts(struct request *req, const struct db_result *res)
 		write_start(req);
 }
 
+/* The run that goes on. */
+static void
+join(struct request *req)
+{
+	struct run *run = req->data;
+
+	req->epoch = run->vm.epoch;
+	if (acquire_takes_back(&run->vm, false))
+		write_wish(
+		    req, &go_on_stmt, "vm.start-requested", on_start_written);
+	else
+		commit(req, on_start_commit);
+}
+
 static void
 on_start_runtime(struct request *req, const struct db_result *res)
 {
@@ -302,8 +351,7 @@ on_start_runtime(struct request *req, const struct db_result *res)
 	}
 	if (!acquire_run_is_over(
 		&run->vm, run->has_runtime ? &run->runtime : NULL)) {
-		req->epoch = run->vm.epoch;
-		commit(req, on_start_commit);
+		join(req);
 		return;
 	}
 	db_param_i64(&p, req->id);
@@ -375,20 +423,15 @@ static void
 on_stop_locked(struct request *req, const struct db_result *res)
 {
 	struct run *run = req->data;
-	struct db_params p = { .n = 0 };
 
 	on_locked(req, res);
 	if (req->failed)
 		return;
-	if (run->vm.desired == VM_DESIRED_STOPPED) {
+	if (run->vm.desired == VM_DESIRED_STOPPED)
 		commit(req, on_stop_commit);
-		return;
-	}
-	db_param_i64(&p, req->id);
-	db_param_str(&p, run->by);
-	write_event(req, "vm.stop-requested", 0, run->by, nothing);
-	if (!req->failed)
-		change_exec(req, &stop_stmt, &p, on_stop_written);
+	else
+		write_wish(
+		    req, &stop_stmt, "vm.stop-requested", on_stop_written);
 }
 
 static void
@@ -405,4 +448,119 @@ vm_stop(struct request *req)
 {
 	if (new_run(req))
 		change_begin(req, on_stop_begun);
+}
+
+/* Suspend */
+
+/* The node notes a failure in the row of the run that goes on; an earlier
+ * one's reference is another. */
+static bool
+is_new_error(const struct request *req, const struct db_result *res)
+{
+	const struct run *run = req->data;
+	const char *ref = db_str(res, 0, "error_ref");
+
+	return ref != NULL && (run->runtime.error_ref == NULL ||
+				  !str_eq(ref, run->runtime.error_ref));
+}
+
+static int
+look_suspend(struct request *req, const struct db_result *res, char *text,
+    size_t size, struct err *err)
+{
+	enum vm_state state = VM_STATE_STOPPED;
+	const char *word = db_rows(res) > 0 ? db_str(res, 0, "state") : NULL;
+
+	if (word == NULL)
+		return err_set(
+		    err, ERR_NOT_FOUND, "the VM was deleted meanwhile");
+	vm_state_from_str(word, &state);
+	if (db_i64(res, 0, "epoch") == db_i64(res, 0, "wanted") &&
+	    state == VM_STATE_SUSPENDED)
+		return 1;
+	if (!str_eq(db_str(res, 0, "desired"), "suspended"))
+		return err_set(err, ERR_CANCELLED,
+		    "somebody %s the VM meanwhile",
+		    str_eq(db_str(res, 0, "desired"), "stopped") ? "stopped"
+								 : "started");
+	if (db_i64(res, 0, "epoch") == db_i64(res, 0, "wanted") &&
+	    (state == VM_STATE_STOPPED || is_new_error(req, res)))
+		return run_failed(res, err);
+	str_copy(text, size, word);
+	return 0;
+}
+
+static void
+on_suspend_commit(struct request *req, const struct db_result *res)
+{
+	if (req->wait)
+		await_start(req, "qvd_vm_runtimes", &look_stmt, look_suspend,
+		    SAVE_WAIT_MS);
+	else
+		respond_object(req, &resource_vms, req->id, 202);
+}
+
+static void
+on_suspend_written(struct request *req, const struct db_result *res)
+{
+	commit(req, on_suspend_commit);
+}
+
+static void
+on_suspend_hypervisor(struct request *req, const struct db_result *res)
+{
+	struct run *run = req->data;
+	bool rests =
+	    run->has_runtime && (run->runtime.state == VM_STATE_SUSPENDED ||
+				    run->runtime.state == VM_STATE_SUSPENDING);
+
+	if (db_rows(res) > 0 && !str_eq(db_str(res, 0, "hypervisor"), "kvm"))
+		respond_fail(req, ERR_CONFLICT,
+		    "VM %lld is a container: only virtual machines can be "
+		    "suspended to disk (an idle container is hibernated: 'qvd "
+		    "osf set OSF --idle-after')",
+		    (long long)req->id);
+	else if (rests && run->vm.desired == VM_DESIRED_SUSPENDED)
+		commit(req, on_suspend_commit);
+	else if (!rests && acquire_run_is_over(&run->vm,
+			       run->has_runtime ? &run->runtime : NULL))
+		respond_fail(req, ERR_CONFLICT,
+		    "VM %lld isn't running, so there is nothing to be "
+		    "suspended",
+		    (long long)req->id);
+	else
+		write_wish(req, &suspend_stmt, "vm.suspend-requested",
+		    on_suspend_written);
+}
+
+static void
+on_suspend_runtime(struct request *req, const struct db_result *res)
+{
+	struct run *run = req->data;
+	struct db_params p = { .n = 0 };
+
+	run->has_runtime = db_rows(res) > 0;
+	if (run->has_runtime &&
+	    decode(req, res, vm_runtime_fields, &run->runtime) < 0)
+		return;
+	db_param_i64(&p, req->id);
+	change_exec(req, &hypervisor_stmt, &p, on_suspend_hypervisor);
+}
+
+static void
+on_suspend_begun(struct request *req, const struct db_result *res)
+{
+	struct db_params p = { .n = 0 };
+
+	db_param_i64(&p, req->id);
+	change_exec(req, &lock_stmt, &p, on_locked);
+	if (!req->failed)
+		change_exec(req, &runtime_stmt, &p, on_suspend_runtime);
+}
+
+void
+vm_suspend(struct request *req)
+{
+	if (new_run(req))
+		change_begin(req, on_suspend_begun);
 }

@@ -32,11 +32,13 @@ static const struct db_stmt probe_stmt = { "up_probe",
 static const struct db_stmt stop_stmt = { "up_stop_vms",
 	"UPDATE qvd.vms SET desired = 'stopped', desired_at = now(), "
 	"desired_by = 'the end of qvd up' "
-	"WHERE host_id = $1 AND desired = 'running'",
+	"WHERE host_id = $1 AND (desired = 'running' OR (desired = 'suspended' "
+	"AND EXISTS (SELECT FROM qvd.vm_runtimes r WHERE r.vm_id = vms.id "
+	"AND r.state IN ('starting', 'running'))))",
 	1 };
 static const struct db_stmt left_stmt = { "up_left_vms",
 	"SELECT count(*) AS n FROM qvd.vm_runtimes WHERE host_id = $1 "
-	"AND state NOT IN ('stopped', 'zombie')",
+	"AND state NOT IN ('stopped', 'zombie', 'suspended')",
 	1 };
 
 static void

@@ -136,6 +136,14 @@ run_stop(struct cli *cli, const struct values *values, struct err *err)
 }
 
 static int
+run_suspend(struct cli *cli, const struct values *values, struct err *err)
+{
+	return call_each(cli, values, "POST",
+	    value_flag(values, "--no-wait") ? "/suspend" : "/suspend?wait=1",
+	    err);
+}
+
+static int
 run_expire(struct cli *cli, const struct values *values, struct err *err)
 {
 	int i, n = value_count(values, "VM"), r;
@@ -167,6 +175,11 @@ static const struct command commands[] = {
 	{ "start", run_start, run_args, .summary = "Starts VMs" },
 	{ "stop", run_stop, run_args,
 	    .summary = "Stops VMs, ending what runs in them" },
+	{ "suspend", run_suspend, run_args, "Suspends machines to disk",
+	    "The memory of a virtual machine is saved on its node, and nothing "
+	    "of it runs any more; its next start, by whom it may be, goes on "
+	    "from there, once, with the image that it ran. A stop forgets what "
+	    "was saved. Containers can't be suspended to disk." },
 	{ "expire", run_expire, expire_args,
 	    "Tells users that their VMs are to be restarted, and restarts them",
 	    "What runs is told or restarted after the times given; a VM that "

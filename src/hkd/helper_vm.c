@@ -97,6 +97,7 @@ struct vm_args {
 	const char *address;
 	const char *egress;
 	int64_t rate_kbit;
+	bool keep_state;
 };
 
 #define FIELD_VM_ID                                                          \
@@ -108,6 +109,8 @@ const struct field helper_none_fields[] = { FIELD_END };
 static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
 	FIELD_END };
+static const struct field clean_fields[] = { FIELD_VM_ID,
+	FIELD(struct vm_args, keep_state, BOOL), FIELD_END };
 #define FIELDS_NETWORK                                                         \
 	FIELD(                                                                 \
 	    struct vm_args, address, STR, .flags = FIELD_REQUIRED, .max = 15), \
@@ -517,5 +520,5 @@ void
 handle_vm_clean(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
 	close_extra(fd);
-	helper_queue(arg, call, args, helper_id_fields, run_clean, false);
+	helper_queue(arg, call, args, clean_fields, run_clean, false);
 }

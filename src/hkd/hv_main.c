@@ -86,14 +86,20 @@ do_stop(const struct hv_request *q, struct err *err)
 static int
 do_clean(const struct hv_request *q, struct err *err)
 {
+	/* Also when a start that was to go on from it is undone. */
+	bool keep = json_get_bool(q->args, "keep_state", false) ||
+		    json_get_bool(q->args, "resume", false);
 	json_t *removed = json_array();
-	int r = q->ops->clean(&q->node, q->vm_id, removed, err);
+	int r;
 
-	if (r < 0) {
+	if ((r = q->ops->clean(&q->node, q->vm_id, removed, err)) < 0 ||
+	    (!keep && (r = hv_state_forget(&q->node, q->vm_id, err)) < 0)) {
 		json_decref(removed);
 		return r;
 	}
-	return op_send_result(json_pack("{so}", "removed", removed), -1);
+	return op_send_result(json_pack("{so sb}", "removed", removed, "saved",
+				  (int)hv_state_is_saved(&q->node, q->vm_id)),
+	    -1);
 }
 
 static int
@@ -167,12 +173,15 @@ no_such(const struct hv_request *q, const char *what, struct err *err)
 static int
 do_suspend(const struct hv_request *q, struct err *err)
 {
+	int64_t bytes = 0;
 	int r;
 
 	if (q->ops->suspend == NULL)
 		return no_such(q, "can be suspended to disk", err);
-	r = q->ops->suspend(&q->node, q->vm_id, err);
-	return r < 0 ? r : op_send_result(json_object(), -1);
+	r = q->ops->suspend(&q->node, q->vm_id, &bytes, err);
+	return r < 0 ? r
+		     : op_send_result(
+			   json_pack("{sI}", "bytes", (json_int_t)bytes), -1);
 }
 
 static int

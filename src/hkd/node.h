@@ -8,7 +8,8 @@
  *
  * node.c: life (database up and down, setting up, adoption, stopping);
  * vm.c: a VM's states and the reconciler; vm_start.c, vm_stop.c: its steps;
- * vm_row.c: its rows; vm_idle.c: its hibernation; agent.c: the stream from
+ * vm_row.c: its rows; vm_idle.c: its hibernation; vm_suspend.c: its memory on
+ * disk; agent.c: the stream from
  * the agent in it; queue.c, pressure.c: who starts when; import.c: images;
  * garbage.c: what is left of them; farm.c, fetch.c: images to and from other
  * nodes; repair.c: what a crash left; ctl.c,

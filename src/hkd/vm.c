@@ -71,6 +71,8 @@ vm_free(struct vm *vm)
 	free(vm->want.name);
 	free(vm->want.owner);
 	free(vm->want.osf);
+	free(vm->want.desired_at);
+	free(vm->suspend_tried);
 	free(vm->want.tag);
 	free(vm->want.address);
 	free(vm->want.devices);
@@ -200,6 +202,7 @@ vm_cancel_step(struct vm *vm)
 	if (vm->request != NULL)
 		rpc_request_cancel(take_ptr(vm->request));
 	agent_call_cancel(take_ptr(vm->poweroff));
+	agent_call_cancel(take_ptr(vm->clock));
 	list_del(&vm->queue_link);
 	timer_stop(&vm->step_timer);
 	vm->step = VM_STEP_NONE;
@@ -254,6 +257,9 @@ on_deadline(void *arg)
 	case VM_STATE_STOPPING:
 		vm_fail(vm, VM_EVENT_STUCK, "vm.zombie", &err);
 		break;
+	case VM_STATE_SUSPENDING:
+		vm_suspend_fail(vm, &err);
+		break;
 	default:
 		vm_reconcile(vm); /* a zombie's pause is over */
 		break;
@@ -273,6 +279,9 @@ on_ended(int events, void *arg)
 	vm_idle_forget(vm);
 	vm_expiry_forget(vm);
 	vm->pid = 0;
+	/* Whether its memory was saved before, the helper's answer tells. */
+	if (vm->state == VM_STATE_SUSPENDING)
+		return;
 	vm->session = SESSION_STOPPED;
 	if (vm->state == VM_STATE_STOPPING || vm->state == VM_STATE_ZOMBIE) {
 		vm_enter(vm, VM_EVENT_EXIT);
@@ -359,16 +368,23 @@ vm_agent_session(struct vm *vm, enum session_state session)
 
 /* The reconciler */
 
-static bool
-wants_run(const struct vm *vm)
+bool
+vm_wants_run(const struct vm *vm)
 {
 	return vm->want.exists && vm->want.here &&
 	       vm->want.desired == VM_DESIRED_RUNNING;
 }
 
+bool
+vm_wants_suspension(const struct vm *vm)
+{
+	return vm->want.exists && vm->want.here &&
+	       vm->want.desired == VM_DESIRED_SUSPENDED;
+}
+
 /* Its time runs when its turn comes; whoever is before it has a deadline. */
-static void
-queue_up(struct vm *vm)
+void
+vm_queue_up(struct vm *vm)
 {
 	timer_stop(&vm->deadline);
 	vm->step = VM_STEP_QUEUED;
@@ -387,13 +403,14 @@ start_run(struct vm *vm)
 	vm->pid = 0;
 	vm->touched = false;
 	vm->asked = false;
+	vm->keeps_state = vm->resumed = false;
 	vm->run_since_ms = time_now_ms();
 	vm_set_text(vm, "%s", "");
 	if (!vm_enter(vm, VM_EVENT_START))
 		return;
 	vm_event(vm, "vm.starting", -1, "start wanted, run %lld",
 	    (long long)vm->epoch);
-	queue_up(vm);
+	vm_queue_up(vm);
 }
 
 /* Wanted and unwanted again before we looked: whoever waits for that run must
@@ -424,11 +441,11 @@ free_if_unused(void *arg)
 static void
 reconcile_stopped(struct vm *vm)
 {
-	if (wants_run(vm) && vm->want.epoch > vm->epoch) {
+	if (vm_wants_run(vm) && vm->want.epoch > vm->epoch) {
 		start_run(vm);
 		return;
 	}
-	if (vm->want.here && vm->want.desired == VM_DESIRED_STOPPED &&
+	if (vm->want.here && vm->want.desired != VM_DESIRED_RUNNING &&
 	    vm->want.epoch > vm->epoch) {
 		skip_run(vm);
 		return;
@@ -443,8 +460,12 @@ reconcile_stopped(struct vm *vm)
 static void
 reconcile_alive(struct vm *vm)
 {
-	if (!wants_run(vm) || vm->want.epoch > vm->epoch)
+	/* One that is to be suspended comes up first. */
+	if ((!vm_wants_run(vm) && !vm_wants_suspension(vm)) ||
+	    vm->want.epoch > vm->epoch)
 		vm_stop_begin(vm);
+	else if (vm_suspend_is_due(vm))
+		vm_suspend_begin(vm);
 	else if (vm->state == VM_STATE_RUNNING)
 		vm_network_reconcile(vm);
 	else if (vm->state == VM_STATE_STARTING && vm->step == VM_STEP_NONE) {
@@ -452,7 +473,7 @@ reconcile_alive(struct vm *vm)
 		if (vm->pid != 0)
 			vm_start_agent(vm);
 		else
-			queue_up(vm);
+			vm_queue_up(vm);
 	}
 }
 
@@ -468,6 +489,11 @@ vm_reconcile(struct vm *vm)
 	case VM_STATE_STARTING:
 	case VM_STATE_RUNNING:
 		reconcile_alive(vm);
+		break;
+	case VM_STATE_SUSPENDING:
+		break; /* what is begun is finished */
+	case VM_STATE_SUSPENDED:
+		vm_suspend_reconcile(vm);
 		break;
 	case VM_STATE_ZOMBIE:
 		/* Cleaning is tried again when its time has come. */

@@ -17,6 +17,7 @@ struct vm_wanted {
 	bool exists; /* the vms row is there */
 	bool here;   /* and placed on this node */
 	enum vm_desired desired;
+	char *desired_at; /* tells one wish from the next */
 	int64_t epoch;
 	int64_t user_id;
 	int64_t osf_id;
@@ -53,6 +54,7 @@ enum vm_step {
 	VM_STEP_END,      /* stop: its end is awaited */
 	VM_STEP_STOP,     /* stop: liblxc's stop, then kill */
 	VM_STEP_CLEAN,    /* what is left is removed */
+	VM_STEP_SUSPEND,  /* its memory goes to disk */
 };
 
 struct vm {
@@ -111,6 +113,15 @@ struct vm {
 	int64_t hibernate_ms, thaw_ms; /* when the last one began */
 	int64_t stream_ms;             /* a stream to the agent was given */
 
+	/* Suspension to disk. */
+	bool keeps_state; /* what is saved of it outlives this cleaning, or
+			   * is what this start goes on from */
+	bool resumed;     /* this start went on from it */
+	struct agent_call *clock; /* its clock is being set after that */
+	char *suspend_tried;      /* the wish (desired_at) that failed; NULL */
+	struct err suspend_err;
+	char suspend_ref[REF_LEN + 1];
+
 	/* Its image, while it starts. */
 	char *image_name; /* "demo@1" */
 	char *checksum;
@@ -140,6 +151,10 @@ void vm_watch_exit(struct vm *vm, int pidfd);
 /* A request to the helper with {"vm_id": id} and more; args taken. */
 void vm_ask(struct vm *vm, const char *op, json_t *args, int64_t deadline_ms,
     rpc_result_cb cb);
+bool vm_wants_run(const struct vm *vm);
+bool vm_wants_suspension(const struct vm *vm);
+/* A start that waits for its turn. */
+void vm_queue_up(struct vm *vm);
 /* Ends its turn among those that start. */
 void vm_give_turn(struct vm *vm);
 
@@ -154,6 +169,7 @@ void vm_start_done(struct vm *vm);
 void vm_stop_begin(struct vm *vm);
 void vm_stop_next(struct vm *vm);
 void vm_on_step_timer(struct vm *vm);
+void vm_stop_clean(struct vm *vm);
 /* vm_adopt.c */
 /* Finds out whether a run is alive, after a restart of the daemon. */
 void vm_adopt(struct vm *vm);
@@ -176,6 +192,19 @@ void vm_wake(struct vm *vm, const char *why);
 void vm_stream_given(struct vm *vm);
 /* Its run has ended. */
 void vm_idle_forget(struct vm *vm);
+
+/* vm_suspend.c */
+/* Its suspension is wanted, and has not failed already. */
+bool vm_suspend_is_due(const struct vm *vm);
+void vm_suspend_begin(struct vm *vm);
+/* It goes on running. */
+void vm_suspend_fail(struct vm *vm, const struct err *err);
+/* It goes on: what stood still in it meanwhile. */
+void vm_suspend_over(struct vm *vm);
+/* It is suspended; what is wanted of it now? */
+void vm_suspend_reconcile(struct vm *vm);
+/* Nothing of it runs, and its memory is on disk. */
+void vm_suspend_done(struct vm *vm);
 
 /* vm_hook.c */
 /* Runs prestart, if there is one, then goes on with vm_start_container(). */

@@ -51,6 +51,29 @@ found(struct vm *vm, const json_t *result, int fd)
 		agent_open(&vm->agent, 0);
 }
 
+/* Its memory is on disk, or isn't: what that means for a run of which nothing
+ * else is there. */
+static void
+take_saved(struct vm *vm, bool saved)
+{
+	struct err err;
+
+	if (!saved)
+		vm->session = SESSION_STOPPED;
+	if (vm->state == VM_STATE_STARTING) {
+		vm->keeps_state = saved;
+	} else if (vm->state == VM_STATE_SUSPENDING && saved) {
+		vm_suspend_done(vm);
+	} else if (!saved && (vm->state == VM_STATE_SUSPENDING ||
+				 vm->state == VM_STATE_SUSPENDED)) {
+		err_set(&err, ERR_VM_LOST,
+		    "VM %lld was suspended, and its memory isn't on this "
+		    "node's disk any more",
+		    (long long)vm->id);
+		vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
+	}
+}
+
 static void
 on_bits_removed(const json_t *result, int fd, const struct err *err, void *arg)
 {
@@ -61,6 +84,8 @@ on_bits_removed(const json_t *result, int fd, const struct err *err, void *arg)
 	if (err != NULL)
 		log_err(LOG_LEVEL_ERROR, err, "remove what is left of VM %lld",
 		    (long long)vm->id);
+	else
+		take_saved(vm, json_get_bool(result, "saved", false));
 	settled(vm);
 }
 
@@ -71,14 +96,18 @@ not_found(struct vm *vm)
 
 	vm->pid = 0;
 	vm->touched = true;
-	vm->session = SESSION_STOPPED;
-	/* Only bits of it are left; a start that had begun begins again. */
-	if (vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_STARTING) {
+	/* Only bits of it are left, and maybe its memory on disk; a start that
+	 * had begun begins again. */
+	if (vm->state != VM_STATE_RUNNING && vm->state != VM_STATE_STOPPING &&
+	    vm->state != VM_STATE_ZOMBIE) {
 		vm->run_since_ms = time_now_ms();
-		vm_ask(
-		    vm, "vm.clean", json_object(), CLEAN_MS, on_bits_removed);
+		vm_ask(vm, "vm.clean",
+		    json_pack(
+			"{sb}", "keep_state", vm->state != VM_STATE_STOPPED),
+		    CLEAN_MS, on_bits_removed);
 		return;
 	}
+	vm->session = SESSION_STOPPED;
 	if (vm->state == VM_STATE_RUNNING) {
 		vm->run_since_ms = time_now_ms();
 		err_set(&err, ERR_VM_LOST,

@@ -12,7 +12,8 @@
 #include "model/config.h"
 
 #define ROW_COLUMNS                                                       \
-	"v.id, v.name, v.desired, v.epoch, v.tag, v.user_id, v.osf_id, "  \
+	"v.id, v.name, v.desired, v.desired_at::text AS desired_at, "     \
+	"v.epoch, v.tag, v.user_id, v.osf_id, "                           \
 	"host(v.address) AS address, v.host_id, o.name AS osf, "          \
 	"(SELECT value FROM configs c WHERE c.key = 'vm.kvm.merge' AND "  \
 	"c.tenant_id IN (0, t.id) ORDER BY c.tenant_id DESC LIMIT 1) AS " \
@@ -90,9 +91,9 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 
 	w->exists = true;
 	w->here = db_i64(res, row, "host_id") == vm->node->host_id;
-	w->desired = str_eq(db_str(res, row, "desired"), "running")
-			 ? VM_DESIRED_RUNNING
-			 : VM_DESIRED_STOPPED;
+	if (!vm_desired_from_str(db_str(res, row, "desired"), &w->desired))
+		w->desired = VM_DESIRED_STOPPED;
+	take_text(&w->desired_at, res, row, "desired_at");
 	w->epoch = db_i64(res, row, "epoch");
 	w->user_id = db_i64(res, row, "user_id");
 	w->osf_id = db_i64(res, row, "osf_id");
@@ -133,6 +134,8 @@ take_run(struct vm *vm, const struct db_result *res, int row)
 	const char *state = db_str(res, row, "run_state");
 	const char *session = db_str(res, row, "session");
 	const char *error_id = db_str(res, row, "error_id");
+	struct err *err;
+	bool bad;
 
 	vm->epoch = db_i64(res, row, "run_epoch");
 	vm->image_id = db_i64(res, row, "image_id");
@@ -143,13 +146,17 @@ take_run(struct vm *vm, const struct db_result *res, int row)
 		vm->state = VM_STATE_STOPPED;
 	if (session != NULL)
 		session_state_from_str(session, &vm->session);
-	if (error_id != NULL) {
-		vm->err.code = err_from_id(error_id);
-		str_copy(vm->err.msg, sizeof(vm->err.msg),
-		    db_str(res, row, "error"));
-		str_copy(
-		    vm->ref, sizeof(vm->ref), db_str(res, row, "error_ref"));
-	}
+	if (error_id == NULL)
+		return;
+	/* What runs has an error only if it could not be suspended. */
+	bad = vm->state == VM_STATE_RUNNING;
+	err = bad ? &vm->suspend_err : &vm->err;
+	if (bad)
+		vm->suspend_tried = xstrdup(vm->want.desired_at);
+	err->code = err_from_id(error_id);
+	str_copy(err->msg, sizeof(err->msg), db_str(res, row, "error"));
+	str_copy(bad ? vm->suspend_ref : vm->ref, REF_LEN + 1,
+	    db_str(res, row, "error_ref"));
 }
 
 /* Whether the row tells what we know. After an outage it may not. */
@@ -226,7 +233,11 @@ vm_save(struct vm *vm)
 {
 	struct db_params p = { 0 };
 	bool bad = err_is_set(&vm->err);
+	bool unsaved = !bad && vm->state == VM_STATE_RUNNING &&
+		       err_is_set(&vm->suspend_err);
+	const struct err *err = unsaved ? &vm->suspend_err : &vm->err;
 
+	bad = bad || unsaved;
 	if (!vm->want.exists || vm->epoch == 0)
 		return;
 	vm->dirty = vm->saving || !db_is_up(vm->node->db);
@@ -246,9 +257,9 @@ vm_save(struct vm *vm)
 		db_param_null(&p);
 	db_param_str(&p, session_state_to_str(vm->session));
 	db_param_str(&p, vm->text);
-	db_param_str(&p, bad ? err_id(vm->err.code) : NULL);
-	db_param_str(&p, bad ? vm->err.msg : NULL);
-	db_param_str(&p, bad ? vm->ref : NULL);
+	db_param_str(&p, bad ? err_id(err->code) : NULL);
+	db_param_str(&p, bad ? err->msg : NULL);
+	db_param_str(&p, !bad ? NULL : unsaved ? vm->suspend_ref : vm->ref);
 	db_param_bool(&p, vm->hibernated);
 	vm->saving = true;
 	db_exec(vm->node->db, &save_stmt, &p, 0, on_saved, vm);

@@ -23,8 +23,8 @@
 static const struct db_stmt image_stmt = { "vm_image",
 	"SELECT id, version, state, blocked, checksum, progress, error, "
 	"hypervisors "
-	"FROM images WHERE id = vm_image($1)",
-	1 };
+	"FROM images WHERE id = coalesce($2::int, vm_image($1))",
+	2 };
 
 void
 vm_start_fail(struct vm *vm, const struct err *err)
@@ -37,7 +37,8 @@ vm_start_fail(struct vm *vm, const struct err *err)
 	    why.code == ERR_TIMEOUT || why.code == ERR_UNAVAILABLE ||
 	    why.code == ERR_PARAMETER || why.code == ERR_NOT_FOUND)
 		why.code = ERR_VM_START;
-	vm_fail(vm, VM_EVENT_FAIL, "vm.start-failed", &why);
+	vm_fail(vm, VM_EVENT_FAIL,
+	    vm->keeps_state ? "vm.resume-failed" : "vm.start-failed", &why);
 }
 
 static void
@@ -77,12 +78,15 @@ vm_start_done(struct vm *vm)
 	vm_give_turn(vm);
 	if (!vm_enter(vm, VM_EVENT_READY))
 		return;
-	vm_event(vm, "vm.running", took,
-	    "running on '%s' from image %s (checkout %.0f ms, start %.0f ms, "
+	vm_event(vm, vm->resumed ? "vm.resumed" : "vm.running", took,
+	    "%s on '%s' from image %s (checkout %.0f ms, start %.0f ms, "
 	    "agent %.0f ms)",
-	    vm->node->conf->name, vm->image_name != NULL ? vm->image_name : "?",
-	    vm->phase_ms[0], vm->phase_ms[1], vm->phase_ms[2]);
+	    vm->resumed ? "goes on" : "running", vm->node->conf->name,
+	    vm->image_name != NULL ? vm->image_name : "?", vm->phase_ms[0],
+	    vm->phase_ms[1], vm->phase_ms[2]);
 	vm->crowded = false;
+	if (vm->resumed)
+		vm_suspend_over(vm);
 	vm_hook_after(vm, HOST_HOOK_POSTSTART);
 	vm_reconcile(vm);
 }
@@ -114,6 +118,9 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	}
 	note_phase(vm, 1);
 	vm->pid = (pid_t)json_get_int(result, "pid", 0);
+	/* What was on disk has been used. */
+	vm->resumed = vm->keeps_state;
+	vm->keeps_state = false;
 	home_seen(vm->node, vm->id, json_object_get(result, "home"));
 	vm_watch_exit(vm, fd);
 	vm_start_agent(vm);
@@ -170,6 +177,7 @@ vm_start_container(struct vm *vm)
 	    vm_machine_to_str(s->machine), "memory_merge",
 	    (int)w->memory_merge);
 	json_object_set_new(args, "devices", json_string(w->devices));
+	json_object_set_new(args, "resume", json_boolean(vm->keeps_state));
 	vm_network_args(vm, args);
 	vm_ask(vm, "vm.start", args, START_MS, on_started);
 }
@@ -305,5 +313,10 @@ vm_start_turn(struct vm *vm)
 	vm->step = VM_STEP_IMAGE;
 	vm->state_since_ms = time_now_ms();
 	db_param_i64(&p, vm->id);
+	/* What is suspended goes on with what it ran, wherever its tag is. */
+	if (vm->keeps_state && vm->image_id != 0)
+		db_param_i64(&p, vm->image_id);
+	else
+		db_param_null(&p);
 	db_exec(vm->node->db, &image_stmt, &p, 0, on_image, vm);
 }

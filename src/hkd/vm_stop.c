@@ -17,7 +17,7 @@
 #define CLEAN_MS      60000
 
 static void
-stopped(struct vm *vm)
+stopped(struct vm *vm, bool saved)
 {
 	int64_t took = time_now_ms() - vm->state_since_ms;
 
@@ -27,10 +27,15 @@ stopped(struct vm *vm)
 	vm_network_forget(vm);
 	vm_hook_after(vm, HOST_HOOK_POSTSTOP);
 	vm->hooked = false;
-	vm->session = SESSION_STOPPED;
 	vm_idle_forget(vm);
 	agent_close(&vm->agent);
 	vm_watch_exit(vm, -1);
+	if (saved && vm->state != VM_STATE_ZOMBIE) {
+		vm_suspend_done(vm);
+		return;
+	}
+	vm->keeps_state = false;
+	vm->session = SESSION_STOPPED;
 	vm_set_text(vm, "%s", "");
 	if (!vm_enter(vm, VM_EVENT_CLEAN))
 		return;
@@ -57,6 +62,17 @@ stuck(struct vm *vm, const struct err *err)
 }
 
 static void
+not_saved(struct vm *vm)
+{
+	struct err err;
+
+	err_set(&err, ERR_VM_LOST,
+	    "VM %lld was suspended, and its memory isn't on disk",
+	    (long long)vm->id);
+	vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
+}
+
+static void
 on_cleaned(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct vm *vm = arg;
@@ -65,8 +81,21 @@ on_cleaned(const json_t *result, int fd, const struct err *err, void *arg)
 	vm->request = NULL;
 	if (err != NULL)
 		stuck(vm, err);
+	else if (vm->keeps_state && json_get_bool(result, "saved", false))
+		stopped(vm, true);
+	else if (vm->state == VM_STATE_SUSPENDING)
+		not_saved(vm);
 	else
-		stopped(vm);
+		stopped(vm, false);
+}
+
+void
+vm_stop_clean(struct vm *vm)
+{
+	vm->step = VM_STEP_CLEAN;
+	vm_ask(vm, "vm.clean",
+	    json_pack("{sb}", "keep_state", (int)vm->keeps_state), CLEAN_MS,
+	    on_cleaned);
 }
 
 static void
@@ -79,8 +108,7 @@ on_stopped(const json_t *result, int fd, const struct err *err, void *arg)
 	/* Cleaning kills what is still there, or says what can't be. */
 	if (err != NULL)
 		log_err(LOG_LEVEL_WARN, err, "stop VM %lld", (long long)vm->id);
-	vm->step = VM_STEP_CLEAN;
-	vm_ask(vm, "vm.clean", json_object(), CLEAN_MS, on_cleaned);
+	vm_stop_clean(vm);
 }
 
 static void
@@ -133,7 +161,7 @@ void
 vm_stop_next(struct vm *vm)
 {
 	if (vm->pid == 0 && !vm->touched) {
-		stopped(vm);
+		stopped(vm, false);
 		return;
 	}
 	/* A virtual machine has a power button; its system ends the agent. */
@@ -150,16 +178,20 @@ vm_stop_next(struct vm *vm)
 void
 vm_stop_begin(struct vm *vm)
 {
+	bool suspended = vm->state == VM_STATE_SUSPENDED;
+
+	vm->keeps_state = false;
 	vm->asked = vm->state != VM_STATE_RUNNING;
 	vm_cancel_step(vm);
 	vm_give_turn(vm);
 	vm_set_text(vm, "stopping");
 	if (!vm_enter(vm, VM_EVENT_STOP))
 		return;
-	vm_event(vm, "vm.stopping", -1, "%s",
+	vm_event(vm, "vm.stopping", -1, "%s%s",
 	    !vm->want.exists ? "it was deleted"
 	    : !vm->want.here ? "it was placed on another node"
 	    : vm->want.desired == VM_DESIRED_STOPPED ? "stop wanted"
-						     : "a new run is wanted");
+						     : "a new run is wanted",
+	    suspended ? "; its memory on disk is forgotten" : "");
 	vm_reconcile(vm);
 }

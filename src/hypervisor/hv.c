@@ -54,7 +54,8 @@ const struct field hv_vm_fields[] = { FIELD(struct hv_vm, vm_id, I64,
 	    .check = device_check),
 	FIELD(struct hv_vm, accel, STR, .max = 8),
 	FIELD(struct hv_vm, machine, STR, .max = 16),
-	FIELD(struct hv_vm, memory_merge, BOOL), FIELD_END };
+	FIELD(struct hv_vm, memory_merge, BOOL),
+	FIELD(struct hv_vm, resume, BOOL), FIELD_END };
 
 const struct hv_vm hv_vm_defaults = {
 	.hypervisor = "lxc",
@@ -117,6 +118,11 @@ hv_vm_check(const struct hv_vm *vm, struct err *err)
 	if (!hv_is_hostname(vm->hostname))
 		return err_set(err, ERR_PARAMETER,
 		    "hostname: not letters, digits and '-', at most 63");
+	if (str_eq(vm->hypervisor, "lxc") && vm->resume)
+		return err_set(err, ERR_CONFLICT,
+		    "it was suspended as a virtual machine, and its OSF runs "
+		    "containers now: set that back (qvd osf set OSF "
+		    "--hypervisor kvm), or stop it, which loses what was open");
 	if (str_eq(vm->hypervisor, "kvm") && vm->devices[0] != '\0')
 		return err_set(err, ERR_CONFIG,
 		    "devices of the node are for containers; take them from "

@@ -64,6 +64,7 @@ struct hv_vm {
 	const char *accel;   /* "auto", "kvm", "tcg" */
 	const char *machine; /* "q35", "microvm" */
 	bool memory_merge;   /* equal pages of VMs may become one (KSM) */
+	bool resume; /* goes on from its memory on disk; else that is removed */
 };
 
 #define HV_PHASES_MAX 8
@@ -113,10 +114,11 @@ struct hv_ops {
 	int (*list)(const struct hv_node *node, json_t *ids, struct err *err);
 	int (*limits)(const struct hv_node *node, int64_t vm_id,
 	    struct hv_limits *ret, struct err *err);
-	/* Saves the running VM to disk and ends it; the next start goes on
-	 * from there. On failure it runs on. NULL: it can't. */
-	int (*suspend)(
-	    const struct hv_node *node, int64_t vm_id, struct err *err);
+	/* Saves the running VM's memory to disk and ends it; a start with
+	 * `resume` goes on from there. On failure it runs on. NULL: it can't.
+	 */
+	int (*suspend)(const struct hv_node *node, int64_t vm_id,
+	    int64_t *ret_bytes, struct err *err);
 	/* A stream to its screen (VNC), or to its serial console; the
 	 * descriptor is the caller's. NULL: it has none. */
 	int (*screen)(const struct hv_node *node, int64_t vm_id, int *ret_fd,
@@ -139,6 +141,11 @@ int hv_by_name(const char *name, const struct hv_ops **ret, struct err *err);
 /* The one that the record of the VM's run names; lxc if there is none: then
  * only bits of it can be here, which are the same for all. */
 const struct hv_ops *hv_of_vm(const struct hv_node *node, int64_t vm_id);
+
+/* Whether memory of a suspended VM is on disk; and that away, with what
+ * was left of saving it (kvm_state.c). */
+bool hv_state_is_saved(const struct hv_node *node, int64_t vm_id);
+int hv_state_forget(const struct hv_node *node, int64_t vm_id, struct err *err);
 
 /* Words for what clean() would remove of the VM (clean.c). */
 int hv_left(

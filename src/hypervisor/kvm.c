@@ -37,6 +37,29 @@ open_qmp(const struct hv_op *op, struct qmp *q, struct err *err)
 	return qmp_open(q, path, KVM_QMP_MS, err);
 }
 
+/* A saving that was cut short, by whatever ended its process: QEMU may be
+ * paused, and a state that is whole must not outlive the run that goes on. */
+static int
+recover(const struct hv_op *op, struct err *err)
+{
+	struct qmp q;
+	int r;
+
+	if ((r = open_qmp(op, &q, err)) < 0)
+		return r;
+	r = kvm_state_recover(op, &q, err);
+	qmp_done(&q);
+	return r;
+}
+
+/* The image and kind of the run, as its record has them. */
+static void
+vm_of_record(const json_t *record, struct hv_vm *ret)
+{
+	*ret = (struct hv_vm){ .checksum = json_get_str(record, "checksum", ""),
+		.is_volatile = json_get_bool(record, "volatile", true) };
+}
+
 /* The run of it that is alive. */
 static int
 find_run(const struct hv_op *op, struct hv_run *run, struct err *err)
@@ -52,16 +75,25 @@ static int
 kvm_adopt(const struct hv_node *node, int64_t vm_id, struct hv_run *ret,
     struct err *err)
 {
+	_cleanup_(json_decrefp)
+	json_t *record = hv_record_json(node, vm_id);
 	struct hv_run run = { .pidfd = -1 };
+	struct hv_vm vm;
 	struct hv_op op;
 	int r;
 
 	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
-	r = find_run(&op, &run, err);
+	vm_of_record(record, &vm);
+	op.vm = &vm;
+	if ((r = find_run(&op, &run, err)) == 0 && !vm.is_volatile &&
+	    hv_is_checksum(vm.checksum) && kvm_state_is_open(&op))
+		r = recover(&op, err);
 	hv_op_done(&op);
 	if (r == 0)
 		*ret = run;
+	else
+		closep(&run.pidfd);
 	return r;
 }
 
@@ -103,25 +135,27 @@ kvm_stop(
 }
 
 static int
-suspend_op(struct hv_op *op, struct err *err)
+suspend_op(struct hv_op *op, int64_t *ret_bytes, struct err *err)
 {
 	_cleanup_(json_decrefp)
 	json_t *record = hv_record_json(op->node, op->vm_id);
-	struct hv_vm vm = { .checksum = json_get_str(record, "checksum", ""),
-		.is_volatile = json_get_bool(record, "volatile", true) };
 	struct hv_run run = { .pidfd = -1 };
+	struct hv_vm vm;
 	struct qmp q;
 	int r;
 
+	vm_of_record(record, &vm);
 	op->vm = &vm;
+	/* A frozen one would not answer. */
+	cgroup_freeze(&op->cg, op->vm_id, false, NULL);
 	if ((r = find_run(op, &run, err)) < 0)
 		return r;
 	if (vm.is_volatile || !hv_is_checksum(vm.checksum))
 		r = err_set(err, ERR_CONFLICT,
-		    "what it changes is forgotten when it ends, so it can't "
-		    "be suspended to disk");
+		    "what it changes is forgotten when it ends (its OSF's root "
+		    "is volatile), so it can't be suspended to disk");
 	else if ((r = open_qmp(op, &q, err)) == 0) {
-		if ((r = kvm_state_save(op, &q, err)) == 0)
+		if ((r = kvm_state_save(op, &q, ret_bytes, err)) == 0)
 			qmp_run(&q, "quit", NULL, -1, KVM_QMP_MS, NULL, NULL);
 		qmp_done(&q);
 	}
@@ -134,14 +168,15 @@ suspend_op(struct hv_op *op, struct err *err)
 }
 
 static int
-kvm_suspend(const struct hv_node *node, int64_t vm_id, struct err *err)
+kvm_suspend(const struct hv_node *node, int64_t vm_id, int64_t *ret_bytes,
+    struct err *err)
 {
 	struct hv_op op;
 	int r;
 
 	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
-	r = suspend_op(&op, err);
+	r = suspend_op(&op, ret_bytes, err);
 	hv_op_done(&op);
 	return r < 0 ? err_wrap(err, r, "suspend VM %lld", (long long)vm_id)
 		     : 0;

@@ -285,9 +285,9 @@ kvm_args_free(char **args)
 char *
 kvm_describe(const struct kvm_machine *m)
 {
-	return xasprintf("%s %s %lld MB %d CPUs",
+	return xasprintf("%s %s %lld MB %d CPUs %s",
 	    m->microvm ? "microvm" : "q35", m->kvm ? "kvm" : "tcg",
-	    (long long)m->vm->memory_mb, m->cpus);
+	    (long long)m->vm->memory_mb, m->cpus, m->vm->address);
 }
 
 bool

@@ -105,12 +105,18 @@ void kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size);
 char *kvm_qmp_path(const struct hv_op *op);
 char *kvm_console_path(const struct hv_op *op);
 
-/* A machine's state on disk, in the directory of its root. */
-int kvm_state_look(const struct hv_op *op, const struct kvm_machine *m,
-    bool *ret_saved, struct err *err);
+/* A machine's state on disk, in the directory of its root: what the start is
+ * to go on from, with the secret that its agent knows; or that is removed. */
+int kvm_state_look(
+    const struct hv_op *op, struct kvm_machine *m, struct err *err);
 /* Brings it back into a QEMU that waits for it. */
 int kvm_state_load(const struct hv_op *op, struct qmp *q, struct err *err);
-/* Saves the machine that runs; QEMU still has it, paused, when that fails. */
-int kvm_state_save(const struct hv_op *op, struct qmp *q, struct err *err);
+/* Saves the machine that runs, and pauses it; when that fails it runs on. */
+int kvm_state_save(
+    const struct hv_op *op, struct qmp *q, int64_t *ret_bytes, struct err *err);
+/* Whether somebody ended while saving the machine that runs. */
+bool kvm_state_is_open(const struct hv_op *op);
+/* It runs on as if nobody had begun. */
+int kvm_state_recover(const struct hv_op *op, struct qmp *q, struct err *err);
 
 #endif

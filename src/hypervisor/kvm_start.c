@@ -114,7 +114,7 @@ kvm_open_disks(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 	if ((r = storage_disk_home(&st, &m->home, err)) < 0)
 		return r;
 	m->fds[KVM_FD_HOME] = m->home.fd;
-	return kvm_state_look(op, m, &m->restore, err);
+	return kvm_state_look(op, m, err);
 }
 
 static int

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A machine suspended to disk: its memory and devices as QEMU's migration
- * stream in `state` beside root.qcow2, and in `state.machine` what machine
- * that was. A state is used once: it goes when the machine runs on from it,
- * because its disk changes then. One that can't be read any more stays, as
- * `state.failed`, and the next start boots.
+ * A machine suspended to disk, beside the disk of its root:
+ *
+ *	state		its memory and devices: QEMU's migration stream, whole
+ *	state.machine	what machine that was, and the secret of its run
+ *	state.new	while it is being saved; never read
+ *	state.failed	one that QEMU couldn't read, until the next stop
+ *
+ * A state is used once: it goes before the machine runs on from it, because
+ * its disk changes then, and is gone for good by then, whatever happens.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -20,7 +26,6 @@
 
 #define SAVE_MS (240 * 1000)
 #define LOAD_MS (60 * 1000)
-#define EXIT_MS 10000
 
 static char *
 state_path(const struct hv_op *op, const char *suffix)
@@ -35,32 +40,163 @@ state_path(const struct hv_op *op, const char *suffix)
 	return xasprintf("%s/state%s", dir, suffix);
 }
 
+/* What was renamed or removed in the directory of that file is so after a
+ * power cut, too. */
+static int
+sync_names(const char *path, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+	_cleanup_(closep)
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0
+		   ? err_errno(err, ERR_SYSTEM, errno, "sync '%s'", dir)
+		   : 0;
+}
+
+/* The state first: without it the others mean nothing. */
+static int
+forget_in(const char *dir, bool failed, struct err *err)
+{
+	static const char *const names[] = { "state", "state.new",
+		"state.machine", "state.failed" };
+	size_t i, n = ARRAY_SIZE(names) - (failed ? 0 : 1);
+	bool any = false;
+
+	for (i = 0; i < n; i++) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/%s", dir, names[i]);
+
+		if (unlink(path) == 0)
+			any = true;
+		else if (errno != ENOENT)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "remove '%s'", path);
+	}
+	if (any) {
+		_cleanup_(freep)
+		char *path = xasprintf("%s/state", dir);
+
+		return sync_names(path, err);
+	}
+	return 0;
+}
+
+/* Calls fn for each version of the image that the VM has changes to. */
+static int
+each_version(const struct hv_node *node, int64_t vm_id,
+    int (*fn)(const char *dir, void *arg, struct err *err), void *arg,
+    struct err *err)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/vms/%lld", node->data_dir, (long long)vm_id);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	int r = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
+	while (r == 0 && (e = readdir(dir)) != NULL) {
+		_cleanup_(freep)
+		char *version = xasprintf("%s/%s", path, e->d_name);
+
+		if (hv_is_checksum(e->d_name))
+			r = fn(version, arg, err);
+	}
+	closedir(dir);
+	return r;
+}
+
+static int
+look_for_state(const char *dir, void *arg, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/state", dir);
+	bool *found = arg;
+
+	*found = *found || fs_exists(path);
+	return 0;
+}
+
+bool
+hv_state_is_saved(const struct hv_node *node, int64_t vm_id)
+{
+	bool found = false;
+
+	return each_version(node, vm_id, look_for_state, &found, NULL) == 0 &&
+	       found;
+}
+
+static int
+forget_version(const char *dir, void *arg, struct err *err)
+{
+	return forget_in(dir, true, err);
+}
+
 int
-kvm_state_look(const struct hv_op *op, const struct kvm_machine *m,
-    bool *ret_saved, struct err *err)
+hv_state_forget(const struct hv_node *node, int64_t vm_id, struct err *err)
+{
+	return each_version(node, vm_id, forget_version, NULL, err);
+}
+
+/* state.machine: {"described", "secret"}. */
+static int
+check_machine(const char *path, struct kvm_machine *m, struct err *err)
+{
+	_cleanup_(wipe_strp)
+	char *text = NULL;
+	_cleanup_(json_decrefp)
+	json_t *of = NULL;
+	_cleanup_(freep)
+	char *now = kvm_describe(m);
+	const char *saved, *secret;
+	char shown[120];
+	size_t len;
+	int r;
+
+	if ((r = fs_read_file(path, 4096, &text, &len, err)) < 0 ||
+	    (r = json_parse(text, len, &of, err)) < 0)
+		return r;
+	saved = json_get_str(of, "described", "");
+	secret = json_get_str(of, "secret", "");
+	if (!str_eq(saved, now) || strlen(secret) != VM_SECRET_LEN)
+		return err_set(err, ERR_CONFLICT,
+		    "it was suspended as '%s' and can't go on as '%s': set its "
+		    "OSF and the node back, or stop it (qvd vm stop), which "
+		    "loses what was open",
+		    str_escape(shown, sizeof(shown), saved, strlen(saved)),
+		    now);
+	/* Its agent has learnt that one when it booted. */
+	str_copy(m->secret, sizeof(m->secret), secret);
+	return 0;
+}
+
+int
+kvm_state_look(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = state_path(op, "");
 	_cleanup_(freep)
 	char *of = state_path(op, ".machine");
-	_cleanup_(freep)
-	char *saved = NULL;
-	_cleanup_(freep)
-	char *now = kvm_describe(m);
-	char shown[80];
-	int r;
 
-	*ret_saved = fs_exists(path);
-	if (!*ret_saved)
-		return 0;
-	if ((r = fs_read_file(of, 256, &saved, NULL, err)) < 0)
-		return r;
-	if (str_eq(saved, now))
-		return 0;
-	return err_set(err, ERR_CONFLICT,
-	    "it was suspended as '%s' and can't go on as '%s': set its OSF "
-	    "and the node back, or remove '%s', which loses what was open",
-	    str_escape(shown, sizeof(shown), saved, strlen(saved)), now, path);
+	if (!m->vm->resume) {
+		*strrchr(of, '/') = '\0';
+		return forget_in(of, false, err);
+	}
+	if (m->vm->is_volatile)
+		return err_set(err, ERR_CONFLICT,
+		    "it was suspended when its OSF kept changes, and that "
+		    "forgets them now: set it back (qvd osf set OSF --root "
+		    "persistent), or stop it, which loses what was open");
+	if (!fs_exists(path))
+		return err_set(err, ERR_VM_LOST,
+		    "its memory, which was suspended to disk, isn't on this "
+		    "node any more; the next start boots");
+	m->restore = true;
+	return check_machine(of, m, err);
 }
 
 /* Lets QEMU tell how the migration goes. */
@@ -142,26 +278,37 @@ kvm_state_load(const struct hv_op *op, struct qmp *q, struct err *err)
 		    "boots)",
 		    failed);
 	}
+	/* Before its first instruction: from then on its disk is another. */
 	if (unlink(path) < 0 || (unlink(of) < 0 && errno != ENOENT))
 		return err_errno(err, ERR_SYSTEM, errno, "remove '%s'", path);
-	return 0;
+	return sync_names(path, err);
 }
 
-/* The description, then the state under its final name. */
+/* The state under its final name. */
 static int
-keep(const char *tmp, const char *path, int fd, struct err *err)
+keep(const char *tmp, const char *path, int fd, int64_t *ret_bytes,
+    struct err *err)
 {
-	if (fsync(fd) < 0 || rename(tmp, path) < 0)
+	struct stat st;
+
+	if (fsync(fd) < 0 || fstat(fd, &st) < 0 || rename(tmp, path) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "keep '%s'", path);
-	return 0;
+	*ret_bytes = (int64_t)st.st_size;
+	return sync_names(path, err);
 }
 
-int
-kvm_state_save(const struct hv_op *op, struct qmp *q, struct err *err)
+/* What machine it is, then its state. */
+static int
+save(const struct hv_op *op, struct qmp *q, int64_t *ret_bytes, struct err *err)
 {
 	_cleanup_(json_decrefp)
 	json_t *record = hv_record_json(op->node, op->vm_id);
-	const char *machine = json_get_str(record, "described", "");
+	_cleanup_(json_decrefp)
+	json_t *machine = json_pack("{ss ss}", "described",
+	    json_get_str(record, "described", ""), "secret",
+	    json_get_str(record, "secret", ""));
+	_cleanup_(wipe_strp)
+	char *text = json_text(machine);
 	_cleanup_(freep)
 	char *path = state_path(op, "");
 	_cleanup_(freep)
@@ -172,23 +319,73 @@ kvm_state_save(const struct hv_op *op, struct qmp *q, struct err *err)
 	int fd = -1;
 	int r;
 
-	if ((r = fs_write_file(of, machine, strlen(machine), 0600, err)) < 0)
+	if ((r = fs_write_file(of, text, strlen(text), 0600, err)) < 0)
 		return r;
 	fd = open(
 	    tmp, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "make '%s'", tmp);
-	if ((r = qmp_run(q, "stop", NULL, -1, KVM_QMP_MS, NULL, err)) == 0 &&
-	    (r = move(q, "migrate", fd, SAVE_MS, err)) == 0)
-		r = keep(tmp, path, fd, err);
+	if ((r = qmp_run(q, "stop", NULL, -1, KVM_QMP_MS, NULL, err)) < 0 ||
+	    (r = move(q, "migrate", fd, SAVE_MS, err)) < 0)
+		return r;
+	return keep(tmp, path, fd, ret_bytes, err);
+}
+
+int
+kvm_state_save(
+    const struct hv_op *op, struct qmp *q, int64_t *ret_bytes, struct err *err)
+{
+	struct err undo = { 0 };
+	int r = save(op, q, ret_bytes, err);
+
 	if (r == 0)
 		return 0;
+	err_wrap(err, r, "save its state");
+	if (kvm_state_recover(op, q, &undo) == 0)
+		return r;
+	/* Paused for ever, it would only look as if it ran. */
+	hv_kill_all(op, NULL);
+	return err_set(err, ERR_VM_LOST,
+	    "it could neither be saved nor go on, and was ended: %.300s",
+	    undo.msg);
+}
+
+bool
+kvm_state_is_open(const struct hv_op *op)
+{
+	_cleanup_(freep)
+	char *path = state_path(op, "");
+	_cleanup_(freep)
+	char *tmp = state_path(op, ".new");
+
+	return fs_exists(tmp) || fs_exists(path);
+}
+
+int
+kvm_state_recover(const struct hv_op *op, struct qmp *q, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = state_path(op, "");
+	_cleanup_(json_decrefp)
+	json_t *info = NULL;
+	const char *status;
+	int r;
+
 	/* A migration that went on would pause the guest again at its end. */
-	if (r == -(int)ERR_TIMEOUT &&
-	    qmp_run(q, "migrate_cancel", NULL, -1, KVM_QMP_MS, NULL, NULL) == 0)
+	if ((r = ask_events(q, err)) < 0 ||
+	    (r = qmp_run(
+		 q, "query-migrate", NULL, -1, KVM_QMP_MS, &info, err)) < 0)
+		return r;
+	status = json_get_str(info, "status", "none");
+	if (!str_eq(status, "none") && !str_eq(status, "completed") &&
+	    !str_eq(status, "failed") && !str_eq(status, "cancelled")) {
+		if ((r = qmp_run(q, "migrate_cancel", NULL, -1, KVM_QMP_MS,
+			 NULL, err)) < 0)
+			return r;
 		await_end(q, KVM_QMP_MS, NULL);
-	unlink(tmp);
-	unlink(of);
-	qmp_run(q, "cont", NULL, -1, KVM_QMP_MS, NULL, NULL);
-	return err_wrap(err, r, "save its state");
+	}
+	*strrchr(dir, '/') = '\0';
+	if ((r = forget_in(dir, false, err)) < 0)
+		return r;
+	return qmp_run(q, "cont", NULL, -1, KVM_QMP_MS, NULL, err);
 }

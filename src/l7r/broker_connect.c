@@ -239,6 +239,15 @@ running(struct attempt *a, const struct vm_runtime_row *row)
 	    &a->ask, a->broker->hkd, a->vm_id, a->plan.epoch, on_channel, a);
 }
 
+/* A machine that is just being suspended will go on from there. */
+static bool
+is_on_its_way(const struct vm_runtime_row *row)
+{
+	return row->state == VM_STATE_STARTING ||
+	       row->state == VM_STATE_SUSPENDING ||
+	       (row->state == VM_STATE_SUSPENDED && row->error == NULL);
+}
+
 /* A run that failed says why at once, while its node still cleans up; one
  * that stops without an error was stopped by somebody. */
 static void
@@ -250,7 +259,7 @@ on_runtime(const struct vm_runtime_row *row, const struct err *err, void *arg)
 	if (err != NULL) {
 		fail_err(a, err);
 	} else if (row == NULL || row->epoch < a->plan.epoch ||
-		   row->state == VM_STATE_STARTING) {
+		   is_on_its_way(row)) {
 		const char *step = row == NULL || row->step == NULL ||
 					   row->epoch < a->plan.epoch
 				       ? ""
@@ -342,17 +351,21 @@ write_event(struct attempt *a, const char *name, const char *text)
 }
 
 static void
-write_start(struct attempt *a)
+write_wish(struct attempt *a)
 {
+	bool start = a->plan.run == ACQUIRE_START;
 	struct db_params p = { 0 };
 	char by[160];
 
 	snprintf(by, sizeof(by), "user %s@%s", a->login.login, a->login.tenant);
 	db_param_i64(&p, a->vm_id);
-	db_param_i64(&p, a->plan.epoch);
-	db_param_i64(&p, a->host_id);
+	if (start) {
+		db_param_i64(&p, a->plan.epoch);
+		db_param_i64(&p, a->host_id);
+	}
 	db_param_str(&p, by);
-	vm_read_exec(&a->vr, &sql_vm_start, &p, on_written);
+	vm_read_exec(
+	    &a->vr, start ? &sql_vm_start : &sql_vm_go_on, &p, on_written);
 	write_event(a, "vm.start-requested", by);
 	if (a->assigned)
 		write_event(a, "vm.placed", "placed for its start");
@@ -379,8 +392,8 @@ write_all(struct attempt *a)
 	snprintf(text, sizeof(text), "from %s%s%s", a->address,
 	    a->client[0] != '\0' ? ", " : "", a->client);
 	write_event(a, "session.connecting", text);
-	if (a->plan.run == ACQUIRE_START)
-		write_start(a);
+	if (a->plan.run == ACQUIRE_START || a->plan.takes_back)
+		write_wish(a);
 }
 
 static int

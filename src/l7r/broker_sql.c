@@ -40,9 +40,12 @@ STMT(sql_user_by_token, 1,
     "OR k.used_at > now() - interval '60 s') "
     "RETURNING " USER_COLUMNS ", k.vm_id AS token_vm_id");
 
-/* user, kind of OSF, only this VM or NULL */
+/* user, kind of OSF, only this VM or NULL; the words that the wire's clients
+ * know */
 STMT(sql_list_vms, 3,
-    "SELECT v.id, v.name, v.blocked, coalesce(r.state, 'stopped') AS state "
+    "SELECT v.id, v.name, v.blocked, CASE WHEN r.state IN ('suspending', "
+    "'suspended') THEN 'stopped' ELSE coalesce(r.state, 'stopped') END "
+    "AS state "
     "FROM vms v JOIN osfs o ON o.id = v.osf_id "
     "LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
     "WHERE v.user_id = $1 AND o.kind = $2 "
@@ -92,6 +95,10 @@ STMT(sql_vm_start, 4,
     "UPDATE vms SET desired = 'running', desired_at = now(), "
     "desired_by = $4, host_id = $3, epoch = $2 "
     "WHERE id = $1 AND epoch = $2::bigint - 1");
+/* A wish to suspend it is taken back: vm, by whom */
+STMT(sql_vm_go_on, 2,
+    "UPDATE vms SET desired = 'running', desired_at = now(), "
+    "desired_by = $2 WHERE id = $1");
 STMT(sql_vm_stop, 2,
     "UPDATE vms SET desired = 'stopped', desired_at = now(), "
     "desired_by = $2 WHERE id = $1");

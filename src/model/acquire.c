@@ -14,8 +14,17 @@ acquire_run_is_over(
 	/* Wanted, and its node has not written a word about it yet. */
 	if (runtime == NULL || runtime->epoch < vm->epoch)
 		return false;
+	/* What is suspended goes on as a new run, on the same node. */
 	return runtime->state == VM_STATE_STOPPED ||
-	       runtime->state == VM_STATE_STOPPING;
+	       runtime->state == VM_STATE_STOPPING ||
+	       runtime->state == VM_STATE_SUSPENDING ||
+	       runtime->state == VM_STATE_SUSPENDED;
+}
+
+bool
+acquire_takes_back(const struct vm_row *vm, bool over)
+{
+	return !over && vm->desired == VM_DESIRED_SUSPENDED;
 }
 
 /* What connect and stop refuse alike. */
@@ -54,10 +63,11 @@ check_holder(const struct acquire_in *in, struct err *err)
 		    (long long)in->vm->id);
 	/* Who stopped it, meant it: only somebody who asks for it starts it
 	 * again, not a client that looks for its lost link. */
-	if (in->vm->desired == VM_DESIRED_STOPPED)
+	if (in->vm->desired != VM_DESIRED_RUNNING)
 		return err_set(err, ERR_CONFLICT,
-		    "The requested virtual machine was stopped meanwhile; "
-		    "connect again to start it");
+		    "The requested virtual machine was %s meanwhile; "
+		    "connect again to start it",
+		    vm_desired_to_str(in->vm->desired));
 	return 0;
 }
 
@@ -97,6 +107,7 @@ acquire_decide(
 		plan.place = in->vm->host_id == 0 || in->runtime == NULL ||
 			     in->runtime->state == VM_STATE_STOPPED;
 	}
+	plan.takes_back = acquire_takes_back(in->vm, plan.run == ACQUIRE_START);
 	if (!plan.place && !in->host_running)
 		return err_set(err, ERR_UNAVAILABLE,
 		    "the node '%s', which holds VM %lld, is not running; "

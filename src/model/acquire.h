@@ -36,6 +36,8 @@ enum acquire_run {
 struct acquire_plan {
 	enum acquire_run run;
 	bool place;         /* choose a host (START only) */
+	bool takes_back;    /* its suspension is wanted, and hasn't begun:
+			     * desired = running (JOIN only) */
 	bool evict;         /* somebody holds the session: its holder hears */
 	int64_t epoch;      /* the run to wait for */
 	int64_t generation; /* of the session: write it */
@@ -67,5 +69,8 @@ int stop_decide(
  * wish to run is a new epoch. */
 bool acquire_run_is_over(
     const struct vm_row *vm, const struct vm_runtime_row *runtime);
+/* Whoever joins a run (over: that is over) whose suspension is wanted takes
+ * the wish back. */
+bool acquire_takes_back(const struct vm_row *vm, bool over);
 
 #endif

@@ -27,12 +27,28 @@ static const struct {
 	T(RUNNING, FAIL, STOPPING),
 	T(RUNNING, EXIT, STOPPING),
 	T(RUNNING, ADOPT, RUNNING),
+	T(RUNNING, SUSPEND, SUSPENDING),
+
+	T(SUSPENDING, SAVED, SUSPENDED),
+	/* It couldn't be saved and goes on. */
+	T(SUSPENDING, FAIL, RUNNING),
+	T(SUSPENDING, EXIT, STOPPING),
+	/* Cut short, so it begins anew. */
+	T(SUSPENDING, ADOPT, RUNNING),
+
+	T(SUSPENDED, START, STARTING),
+	T(SUSPENDED, STOP, STOPPING),
+	/* What was saved is not there any more. */
+	T(SUSPENDED, EXIT, STOPPING),
+	T(SUSPENDED, ADOPT, RUNNING),
 
 	T(STOPPING, EXIT, STOPPING),
 	T(STOPPING, FAIL, STOPPING),
 	T(STOPPING, ADOPT, STOPPING),
 	T(STOPPING, CLEAN, STOPPED),
 	T(STOPPING, STUCK, ZOMBIE),
+	/* It couldn't go on from its memory, which is there as before. */
+	T(STOPPING, SAVED, SUSPENDED),
 
 	T(ZOMBIE, EXIT, ZOMBIE),
 	T(ZOMBIE, STUCK, ZOMBIE),
@@ -89,6 +105,8 @@ static const struct {
 static const struct vm_deadline vm_deadlines[VM_STATE_COUNT_] = {
 	[VM_STATE_STARTING] = { 180 * 1000, VM_EVENT_FAIL },
 	[VM_STATE_STOPPING] = { 90 * 1000, VM_EVENT_STUCK },
+	/* Longer than the helper may take to save it. */
+	[VM_STATE_SUSPENDING] = { 420 * 1000, VM_EVENT_FAIL },
 	/* Cleaning is tried again. */
 	[VM_STATE_ZOMBIE] = { 60 * 1000, VM_EVENT_STUCK },
 };

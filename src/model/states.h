@@ -10,12 +10,14 @@
 #include "base/enum.h"
 
 /* A VM as its node sees it (vm_runtimes.state; also on the client wire). */
-#define VM_STATE_TABLE(X)       \
-	X(STOPPED, "stopped")   \
-	X(STARTING, "starting") \
-	X(RUNNING, "running")   \
-	X(STOPPING, "stopping") \
-	X(ZOMBIE, "zombie") /* something of it can't be removed */
+#define VM_STATE_TABLE(X)                                                  \
+	X(STOPPED, "stopped")                                              \
+	X(STARTING, "starting")                                            \
+	X(RUNNING, "running")                                              \
+	X(STOPPING, "stopping")                                            \
+	X(ZOMBIE, "zombie")         /* something of it can't be removed */ \
+	X(SUSPENDING, "suspending") /* a machine's memory goes to disk */  \
+	X(SUSPENDED, "suspended")   /* is there: a start goes on from it */
 
 #define VM_EVENT_TABLE(X)                                                   \
 	X(START, "start") /* desired running, this node holds it */         \
@@ -25,12 +27,15 @@
 	X(EXIT, "exit")   /* the container or QEMU ended */                 \
 	X(CLEAN, "clean") /* nothing of it is left on the node */           \
 	X(STUCK, "stuck") /* cleaning failed */                             \
-	X(ADOPT, "adopt") /* found running after a restart of the daemon */
+	X(ADOPT, "adopt") /* found running after a restart of the daemon */ \
+	X(SUSPEND, "suspend") /* desired suspended */                       \
+	X(SAVED, "saved")     /* nothing of it runs, its memory is on disk */
 
 /* What should be (vms.desired). */
 #define VM_DESIRED_TABLE(X)   \
 	X(STOPPED, "stopped") \
-	X(RUNNING, "running")
+	X(RUNNING, "running") \
+	X(SUSPENDED, "suspended") /* machines: not running, memory on disk */
 
 /* The X session inside a VM (VMA). */
 #define SESSION_STATE_TABLE(X)      \

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -293,6 +294,43 @@ post_expire(struct session_client *c, struct http_request *req)
 	json_decref(body);
 }
 
+struct clock_order {
+	int64_t at_us;
+};
+
+/* The machine was suspended to disk: its clock has stood still. */
+static void
+post_clock(struct session_client *c, struct http_request *req)
+{
+	static const struct field fields[] = { FIELD(struct clock_order, at_us,
+						   I64, .flags = FIELD_REQUIRED,
+						   .min = 0, .max = INT64_MAX),
+		FIELD_END };
+	struct clock_order order = { 0 };
+	struct timespec at;
+	_cleanup_(json_decrefp)
+	json_t *body = NULL;
+	struct err err;
+
+	if (!c->api->vma->in_machine)
+		err_set(
+		    &err, ERR_FORBIDDEN, "a container's clock is its node's");
+	else if (req->body == NULL)
+		err_set(&err, ERR_INVALID, "POST /clock needs a JSON body");
+	else if (json_parse(req->body, req->body_len, &body, &err) == 0 &&
+		 json_decode(body, fields, &order, req->arena, NULL, &err) ==
+		     0) {
+		at.tv_sec = order.at_us / 1000000;
+		at.tv_nsec = order.at_us % 1000000 * 1000;
+		if (clock_settime(CLOCK_REALTIME, &at) == 0) {
+			http_respond_json(c->conn, 200, json_object());
+			return;
+		}
+		err_errno(&err, ERR_SYSTEM, errno, "set the clock");
+	}
+	http_respond_err(c->conn, &err);
+}
+
 static void
 get_events(struct session_client *c, struct http_request *req)
 {
@@ -310,6 +348,7 @@ static const struct route routes[] = {
 	{ "POST", "/session/suspend", post_suspend },
 	{ "GET", "/session/stream", get_stream },
 	{ "GET", "/events", get_events },
+	{ "POST", "/clock", post_clock },
 	{ "POST", "/expire", post_expire },
 	{ "POST", "/poweroff", post_poweroff },
 };

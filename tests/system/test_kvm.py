@@ -88,6 +88,12 @@ def ask_guest(node, command, vm_id=1):
     return said.split(b"BEGIN")[1].split(b"END")[0].decode().strip()
 
 
+def suspend(node, vm_id=1):
+    """To disk, and nothing else of it is left."""
+    assert node.ask("vm.suspend", vm_id=vm_id)["bytes"] > 0
+    assert node.ask("vm.clean", vm_id=vm_id, keep_state=True)["saved"]
+
+
 def ended(pidfd, timeout):
     return bool(select.select([pidfd], [], [], timeout)[0])
 
@@ -203,18 +209,22 @@ def test_helper_killed_while_starting(node):
 def test_suspended_to_disk_and_back(node, machine):
     _, pidfd = boot(node, machine=machine)
     assert ask_guest(node, "echo here >/tmp/mark; cat /tmp/mark") == "here"
-    node.ask("vm.suspend", vm_id=1)
-    assert ended(pidfd, 0)
-    node.ask("vm.clean", vm_id=1)
-    assert not node.left(1)
+    suspend(node)
+    assert ended(pidfd, 0) and not node.left(1)
     state = node.data / "vms/1" / node.default / "state"
-    assert state.stat().st_mode & 0o777 == 0o600
-    # Another machine can't go on from it, and says so.
-    spec = node.spec(1, node.default, hypervisor="kvm", accel="tcg",
-                     machine=machine, memory_mb=256, cpu_percent=100)
-    failed = fails(node, "vm.start", **spec)
-    assert failed.id == "conflict" and "128 MB" in failed.message
-    start(node, machine=machine)
+    for name in ("state", "state.machine"):
+        assert state.with_name(name).stat().st_mode & 0o777 == 0o600
+    # Another machine can't go on from it, and says so; a container neither.
+    for other, word in (({"memory_mb": 256}, "128 MB"),
+                        ({"address": "10.88.0.9"}, "10.88.0.3"),
+                        ({"volatile": True}, "persistent"),
+                        ({"hypervisor": "lxc"}, "--hypervisor kvm")):
+        spec = {"hypervisor": "kvm", "accel": "tcg", "machine": machine,
+                "memory_mb": 128, "cpu_percent": 100, "resume": True, **other}
+        failed = fails(node, "vm.start", **node.spec(1, node.default, **spec))
+        assert failed.id == "conflict" and word in failed.message
+        assert node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
+    start(node, machine=machine, resume=True)
     assert ask_guest(node, "cat /tmp/mark; wc -l </disk/boots").split() == \
         ["here", "1"]
     assert not state.exists()
@@ -224,18 +234,68 @@ def test_suspended_to_disk_and_back(node, machine):
 @pytest.mark.long
 def test_damaged_state_is_kept_aside(node):
     boot(node)
-    node.ask("vm.suspend", vm_id=1)
-    node.ask("vm.clean", vm_id=1)
+    suspend(node)
     state = node.data / "vms/1" / node.default / "state"
     with state.open("r+b") as f:
         f.write(b"not a state of any machine")
     spec = node.spec(1, node.default, hypervisor="kvm", accel="tcg",
-                     memory_mb=128, cpu_percent=100)
+                     memory_mb=128, cpu_percent=100, resume=True)
     failed = fails(node, "vm.start", **spec)
     assert failed.id == "vm-start-failed" and "saved state" in failed.message
+    assert not node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
     assert not node.left(1)
+    assert fails(node, "vm.start", **spec).id == "vm-lost"
+    node.ask("vm.clean", vm_id=1, keep_state=True)
     boot(node)
-    assert state.with_name("state.failed").exists()
+    failed = state.with_name("state.failed")
+    assert failed.exists()
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    node.ask("vm.clean", vm_id=1)
+    assert not failed.exists()
+
+
+@pytest.mark.long
+def test_helper_killed_while_saving(node):
+    """However far it was: the machine runs, or is whole on disk."""
+    for pause in (0.05, 0.2, 0.5, 1):
+        run_, pidfd = boot(node)
+        node.send("vm.suspend", vm_id=1)
+        time.sleep(pause)
+        node.kill()
+        node.start()
+        node.setup()
+        if ended(pidfd, 0.2):
+            assert node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
+            start(node, resume=True)
+        else:
+            node.ask("vm.adopt", vm_id=1, address="10.88.0.3")
+        assert ask_guest(node, "hostname") == "vm1"
+        assert not list(node.data.glob("vms/1/*/state*"))
+        node.ask("vm.stop", vm_id=1, grace_ms=0)
+        node.ask("vm.clean", vm_id=1)
+
+
+def test_hibernates(node):
+    """Frozen, its memory given back, and suspended to disk from there."""
+    _, pidfd = boot(node)
+    done = node.ask("vm.freeze", vm_id=1)
+    assert done["before_kb"] > 0 and done["after_kb"] <= done["before_kb"]
+    usage, = [u for u in node.ask("vm.usage")["vms"] if u[0] == 1]
+    assert usage[1] == 1
+    assert node.ask("vm.adopt", vm_id=1, address="10.88.0.3")["frozen"]
+    node.ask("vm.thaw", vm_id=1)
+    assert ask_guest(node, "hostname") == "vm1"
+    assert not node.ask("vm.adopt", vm_id=1, address="10.88.0.3")["frozen"]
+    node.ask("vm.freeze", vm_id=1)
+    suspend(node)
+    assert ended(pidfd, 0)
+    start(node, resume=True)
+    assert ask_guest(node, "wc -l </disk/boots") == "1"
+    # Asleep it hears no button, and is ended all the same.
+    node.ask("vm.freeze", vm_id=1)
+    node.ask("vm.stop", vm_id=1, grace_ms=BOOT * 1000)
+    node.ask("vm.clean", vm_id=1)
+    assert not node.left(1)
 
 
 def commit(node, image_id):

@@ -167,6 +167,82 @@ def commit_what_was_done(farm, vm):
     assert farm.event_names(vm)[-1] == "vm.stopped"
 
 
+def states(farm, vm):
+    return sorted(p.name for p in farm.data.glob(f"vms/{vm}/*/state*"))
+
+
+def start_fails(farm, vm, word):
+    said = farm.qvd("vm", "start", vm, check=False)
+    assert said.status and word in said.err, said.err
+    farm.wait_vm(vm, state="suspended")
+
+
+def test_suspended_through_rows(farm):
+    vm = farm.vm
+    want(farm, vm)
+    run_ = wait(farm, vm, "running", timeout=200)
+    said = console(farm, vm, ("#", "\n"),
+                   ("END", "date -s @1000000000; echo here >/tmp/mark; "
+                    "echo BOOTS $(wc -l </disk/boots) E''ND\n"))
+    boots = said.split("BOOTS ")[-1].split()[0]
+    image = farm.one("SELECT image_id FROM vm_runtimes WHERE vm_id = %s", vm)
+
+    # Its disk is full: it runs on.
+    place, = (p for p in farm.data.glob(f"vms/{vm}/*")
+              if (p / "root.qcow2").exists())
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "qvd-test", place)
+    try:
+        said = farm.qvd("vm", "suspend", "alice/machine", check=False)
+    finally:
+        run("umount", place)
+    assert said.status and "save its state" in said.err, said.err
+    farm.wait_event("vm.suspend-failed", vm)
+    now = row(farm, vm)
+    assert now["state"] == "running" and now["pid"] == run_["pid"]
+
+    farm.qvd("vm", "suspend", "alice/machine")
+    farm.wait_event("vm.suspended", vm)
+    assert row(farm, vm)["state"] == "suspended"
+    eventually(lambda: not alive(run_["pid"]), 60, "QEMU's end")
+    farm.assert_clean(vm)
+    assert states(farm, vm) == ["state", "state.machine"]
+    said = farm.qvd("vm", "del", vm, check=False)
+    assert said.status and "suspended" in said.err
+    for who in (("qvd-hkd-main", "main"), ("qvd-hkd", None)):
+        farm.kill(*who)
+        wait_house(farm)
+        eventually(lambda: row(farm, vm)["state"] == "suspended")
+
+    # Another machine can't go on from it; it waits until it is set back.
+    farm.qvd("osf", "set", "kvm", "--memory", "640M")
+    start_fails(farm, vm, "512 MB")
+    farm.qvd("osf", "set", "kvm", "--memory", "512M")
+    assert "vm.resume-failed" in farm.event_names(vm)
+    # Its tag moves: what goes on, goes on with what it ran.
+    farm.qvd("image", "import", farm.dir / "guest", "--osf", "kvm",
+             "--version", "2", "--tag", "default", timeout=300)
+    farm.qvd("vm", "start", vm)
+    farm.wait_event("vm.resumed", vm)
+    assert states(farm, vm) == []
+    assert image == farm.one(
+        "SELECT image_id FROM vm_runtimes WHERE vm_id = %s", vm)
+    said = console(farm, vm, ("#", "\n"),
+                   ("END", "echo GOT $(cat /tmp/mark) $(wc -l </disk/boots); "
+                    "echo E''ND\n"))
+    assert f"GOT here {boots}" in said
+    # Its clock, which has stood still (here since 2001), is right again.
+    eventually(lambda: "YEAR 2001" not in console(
+        farm, vm, ("#", "\n"), ("END", "echo YEAR $(date +%Y) E''ND\n")), 60)
+
+    # A stop forgets it.
+    farm.qvd("vm", "suspend", vm)
+    farm.qvd("vm", "stop", vm)
+    assert row(farm, vm)["state"] == "stopped" and states(farm, vm) == []
+    said = farm.qvd("vm", "suspend", vm, check=False)
+    assert said.status == 16 and "isn't running" in said.err
+    farm.assert_clean(vm)
+
+
 def test_one_image_two_hypervisors(farm):
     """The same commit as a machine and as a container."""
     tree = kvmguest.make_system(farm.dir / "both")
@@ -242,6 +318,8 @@ def test_what_has_no_console(farm):
         failed = farm.qvd("vm", verb, "alice/bare", check=False)
         assert failed.status == 16, failed.err
         assert "start it first" in failed.err
+    failed = farm.qvd("vm", "suspend", "alice/bare", check=False)
+    assert failed.status == 16 and "is a container" in failed.err
     # The API gives a stream only to who asks for one.
     said = run("curl", "-sS", "-X", "POST", "--unix-socket",
                farm.run / "api.sock", f"http://qvd/v1/vms/{farm.vm}/console")

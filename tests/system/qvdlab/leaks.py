@@ -102,7 +102,7 @@ def of_vm(farm, vm):
     if len(ports) > running:
         left.append(f"network device among {ports}")
     state = farm.one("SELECT state FROM vm_runtimes WHERE vm_id = %s", vm)
-    if state not in (None, "stopped"):
+    if state not in (None, "stopped", "suspended"):
         left.append(f"row vm_runtimes.state = {state}")
     return left
 

@@ -152,7 +152,7 @@ describes_what_a_state_depends_on(void **state)
 	_cleanup_(freep)
 	char *text = kvm_describe(&m);
 
-	assert_string_equal(text, "q35 tcg 512 MB 2 CPUs");
+	assert_string_equal(text, "q35 tcg 512 MB 2 CPUs 10.88.0.9");
 }
 
 int

@@ -118,6 +118,43 @@ test_start(void **state)
 }
 
 static void
+test_suspended(void **state)
+{
+	struct world w;
+
+	/* It goes on as a new run, where its memory is. */
+	world_init(&w);
+	w.vm.desired = VM_DESIRED_SUSPENDED;
+	w.runtime.state = VM_STATE_SUSPENDED;
+	assert_int_equal(decide(&w), 0);
+	assert_int_equal(w.plan.run, ACQUIRE_START);
+	assert_int_equal(w.plan.epoch, 6);
+	assert_false(w.plan.place);
+	assert_false(w.plan.takes_back);
+	w.runtime.state = VM_STATE_SUSPENDING;
+	assert_int_equal(decide(&w), 0);
+	assert_int_equal(w.plan.run, ACQUIRE_START);
+	assert_false(w.plan.place);
+
+	/* That node can't be another. */
+	w.in.host_running = false;
+	assert_int_equal(decide(&w), -ERR_UNAVAILABLE);
+
+	/* It hasn't begun, and is not wanted any more. */
+	world_init(&w);
+	w.vm.desired = VM_DESIRED_SUSPENDED;
+	assert_int_equal(decide(&w), 0);
+	assert_int_equal(w.plan.run, ACQUIRE_JOIN);
+	assert_int_equal(w.plan.epoch, 5);
+	assert_true(w.plan.takes_back);
+
+	/* A client that lost its link wakes nobody. */
+	w.in.resume_key_hash = "\\x0102";
+	assert_int_equal(decide(&w), -ERR_CONFLICT);
+	assert_non_null(strstr(w.err.msg, "was suspended meanwhile"));
+}
+
+static void
 test_refusals(void **state)
 {
 	struct world w;
@@ -210,6 +247,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_suspended),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_takeover),
 		cmocka_unit_test(test_stop),

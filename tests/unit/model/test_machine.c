@@ -12,14 +12,16 @@
 /* What each pair gives, one row a state, one column an event in the order of
  * VM_EVENT_TABLE; '-' is refused. */
 static const char *const vm_expected[VM_STATE_COUNT_] = {
-	/*		      START READY STOP FAIL EXIT CLEAN STUCK ADOPT */
-	[VM_STATE_STOPPED] = "S - - - - - - R",
-	[VM_STATE_STARTING] = "- R P P P - - S",
-	[VM_STATE_RUNNING] = "- - P P P - - R",
-	[VM_STATE_STOPPING] = "- - - P P . Z P",
-	[VM_STATE_ZOMBIE] = "- - - - Z . Z Z",
+	/* START READY STOP FAIL EXIT CLEAN STUCK ADOPT SUSPEND SAVED */
+	[VM_STATE_STOPPED] = "S - - - - - - R - -",
+	[VM_STATE_STARTING] = "- R P P P - - S - -",
+	[VM_STATE_RUNNING] = "- - P P P - - R U -",
+	[VM_STATE_STOPPING] = "- - - P P . Z P - D",
+	[VM_STATE_ZOMBIE] = "- - - - Z . Z Z - -",
+	[VM_STATE_SUSPENDING] = "- - - R P - - R - D",
+	[VM_STATE_SUSPENDED] = "S - P - P - - R - -",
 };
-static const char vm_letters[] = { '.', 'S', 'R', 'P', 'Z' };
+static const char vm_letters[] = { '.', 'S', 'R', 'P', 'Z', 'U', 'D' };
 
 static void
 test_vm_all_pairs(void **state)
@@ -98,7 +100,8 @@ test_deadlines(void **state)
 	for (s = 0; s < VM_STATE_COUNT_; s++) {
 		const struct vm_deadline *d = vm_state_deadline(s);
 
-		if (s == VM_STATE_STOPPED || s == VM_STATE_RUNNING) {
+		if (s == VM_STATE_STOPPED || s == VM_STATE_RUNNING ||
+		    s == VM_STATE_SUSPENDED) {
 			assert_int_equal(d->deadline_ms, 0);
 			continue;
 		}
@@ -207,9 +210,11 @@ test_sql_words(void **state)
 	compare_check(homes, "homes", "store", &home_store_words);
 	compare_check(homes, "home_jobs", "action", &home_action_words);
 	compare_check(homes, "home_jobs", "state", &home_job_state_words);
-	compare_check(sql, "vm_runtimes", "state", &vm_state_words);
+	compare_new_check(SQL_DIR "/*-suspension.sql", "vm_runtimes", "state",
+	    &vm_state_words);
 	compare_check(sql, "vm_runtimes", "session", &session_state_words);
-	compare_check(sql, "vms", "desired", &vm_desired_words);
+	compare_new_check(
+	    SQL_DIR "/*-suspension.sql", "vms", "desired", &vm_desired_words);
 	compare_check(sql, "sessions", "state", &link_state_words);
 	compare_new_check(
 	    SQL_DIR "/*-images.sql", "images", "state", &image_state_words);
