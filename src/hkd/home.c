@@ -52,7 +52,7 @@ static const struct {
 
 #define JOB_COLUMNS                                                  \
 	"c.id, c.vm_id, c.action, c.name, v.user_id, "               \
-	"coalesce(v.home_mb, o.home_mb) AS size_mb "                 \
+	"coalesce(v.home_mb, o.home_mb) AS size_mb, o.hypervisor "   \
 	"FROM c JOIN vms v ON v.id = c.vm_id JOIN osfs o ON o.id = " \
 	"v.osf_id ORDER BY c.id"
 
@@ -268,6 +268,9 @@ begin(struct node *node, const struct db_result *res, int row)
 	    "size_mb", (json_int_t)db_i64(res, row, "size_mb"), "home_store",
 	    home_store_to_str(node->settings.home_store));
 
+	json_object_set_new(args, "machine",
+	    json_boolean(str_eq(db_str(res, row, "hypervisor"),
+		hypervisor_to_str(HYPERVISOR_KVM))));
 	if (job->name[0] != '\0')
 		json_object_set_new(args, "name", json_string(job->name));
 	job->request = rpc_ask(node->helper, actions[job->action].op, args, -1,

@@ -13,6 +13,7 @@ const struct field storage_args_fields[] = { FIELD(struct storage_args, vm_id,
 	    .max = HOME_NAME_MAX),
 	FIELD(struct storage_args, size_mb, I64, .min = 0, .max = INT32_MAX),
 	FIELD_ENUM_OF(struct storage_args, home_store, home_store_words),
+	FIELD(struct storage_args, machine, BOOL),
 	FIELD(struct storage_args, keep, STR, .max = 64),
 	FIELD(struct storage_args, keep_ms, I64, .min = 0, .max = KEEP_MAX_MS),
 	FIELD_END };

@@ -18,6 +18,7 @@
 
 /* What an operation works with. */
 struct home_op {
+	const struct hv_request *q;
 	struct storage_args args;
 	struct home home;
 	char *mnt;
@@ -31,11 +32,39 @@ home_op_done(struct home_op *op)
 	free(op->mnt);
 }
 
+/* Nobody mounts it, so that nothing but its QEMU can have it; and memory that
+ * is to go on knows what is on it. The jobs of a VM follow each other, so
+ * none starts meanwhile. */
+static int
+check_machine_rests(const struct home_op *op, struct err *err)
+{
+	struct cgroup cg;
+	bool runs;
+	int r;
+
+	if ((r = cgroup_init(&cg, op->q->node.cgroup, err)) < 0)
+		return r;
+	runs = cgroup_populated(&cg, CGROUP_CT, op->q->vm_id);
+	cgroup_done(&cg);
+	if (runs)
+		return err_set(err, ERR_CONFLICT,
+		    "the home of VM %lld is in use; stop the VM first",
+		    (long long)op->q->vm_id);
+	if (hv_state_is_saved(&op->q->node, op->q->vm_id))
+		return err_set(err, ERR_CONFLICT,
+		    "VM %lld is suspended, and a part of its home is in its "
+		    "memory: start it, and stop it",
+		    (long long)op->q->vm_id);
+	return 0;
+}
+
 static int
 lock(struct home_op *op, struct err *err)
 {
 	int r;
 
+	if (op->args.machine)
+		return check_machine_rests(op, err);
 	if ((r = storage_namespace(op->mnt, err)) < 0)
 		return r;
 	return home_lock(&op->home, op->mnt, LOCK_WAIT_MS, err);
@@ -60,16 +89,17 @@ home_op_init(struct home_op *op, const struct hv_request *q, struct err *err)
 {
 	int r;
 
-	*op = (struct home_op){ .fd = -1 };
+	*op = (struct home_op){ .q = q, .fd = -1 };
 	if ((r = json_decode(q->args, storage_args_fields, &op->args, q->arena,
 		 NULL, err)) < 0)
 		return r;
 	op->home = (struct home){ .data_dir = q->node.data_dir,
 		.vm_id = q->vm_id,
 		.store = op->args.home_store,
-		.size_mb = op->args.size_mb };
+		.size_mb = op->args.size_mb,
+		.machine = op->args.machine };
 	op->mnt = xasprintf("%s/mnt", q->node.run_dir);
-	return find_mounted(q, &op->fd, err);
+	return op->args.machine ? 0 : find_mounted(q, &op->fd, err);
 }
 
 static void

@@ -12,6 +12,7 @@ struct storage_args {
 	const char *name; /* of a snapshot */
 	int64_t size_mb;
 	enum home_store home_store;
+	bool machine;     /* the home of a virtual machine */
 	const char *keep; /* checksum of an image */
 	int64_t keep_ms;
 };

@@ -43,9 +43,10 @@ choose_accel(const struct hv_vm *vm, bool *ret_kvm, struct err *err)
 		*ret_kvm = true;
 		return fd >= 0 ? 0
 			       : err_errno(err, ERR_CONFIG, errno,
-				     "open /dev/kvm (vm.kvm.accel is kvm; "
-				     "load the module kvm_intel or kvm_amd, or "
-				     "set it to auto or tcg)");
+				     "open /dev/kvm (its OSF's accel, or "
+				     "vm.kvm.accel, is kvm: load the module "
+				     "kvm_intel or kvm_amd, or set it to auto "
+				     "or tcg)");
 	}
 	*ret_kvm =
 	    fd >= 0 &&
@@ -234,6 +235,16 @@ write_record(const struct hv_op *op, const struct kvm_machine *m,
 }
 
 static int
+look_home(const struct hv_op *op, struct hv_run *run, struct err *err)
+{
+	const struct home home = { .data_dir = op->node->data_dir,
+		.vm_id = op->vm_id,
+		.machine = true };
+
+	return home_look(&home, -1, &run->home, err);
+}
+
+static int
 start_op(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
     struct err *err)
 {
@@ -253,7 +264,7 @@ start_op(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
 	    (r = write_record(op, m, run, err)) < 0)
 		return r;
 	hv_phase(run, "machine", &since);
-	return 0;
+	return look_home(op, run, err);
 }
 
 struct hv_vm

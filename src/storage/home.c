@@ -56,7 +56,15 @@ home_find(
 	char *image = home_path(h, &home_image);
 	_cleanup_(freep)
 	char *dir = home_path(h, &home_directory);
+	_cleanup_(freep)
+	char *disk = home_path(h, &home_disk);
 
+	/* A VM has one of each hypervisor. */
+	if (h->machine) {
+		*ret = HOME_STORE_IMAGE;
+		*ret_ops = &home_disk;
+		return fs_exists(disk);
+	}
 	if (fs_exists(image))
 		*ret = HOME_STORE_IMAGE;
 	else if (!fs_exists(dir))
@@ -257,7 +265,8 @@ adjust(const struct home *h, const struct home_ops *ops, int fd,
 	if ((r = ops->look(path, fd, h, ret, err)) < 0)
 		return r;
 	if (h->size_mb == ret->size_mb ||
-	    (ops == &home_image && h->size_mb < ret->size_mb))
+	    ((ops == &home_image || ops == &home_disk) &&
+		h->size_mb < ret->size_mb))
 		return 0;
 	if ((r = ops->limit(path, fd, h, err)) < 0)
 		return r;
@@ -423,6 +432,11 @@ home_convert(const struct home *h, const char *mnt_dir, struct err *err)
 
 	if (!home_find(h, &is, &from_ops))
 		return home_none(h, err);
+	if (h->machine)
+		return err_set(err, ERR_CONFLICT,
+		    "the home of VM %lld is the disk of a virtual machine, and "
+		    "stays one",
+		    (long long)h->vm_id);
 	ops = stores[wanted];
 	from = home_path(h, from_ops);
 	path = home_path(h, ops);

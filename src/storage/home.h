@@ -7,7 +7,10 @@
  *	<data>/homes/<id>.img       image: ext4 in a sparse file
  *	<data>/homes/<id>/          btrfs, project, directory
  *	<data>/homes/<id>.lock/     the lock, see home_lock()
- *	<data>/snapshots/<id>/NAME  its snapshots (NAME.img for images)
+ *	<data>/homes/<id>.raw       a virtual machine's: a disk, told as an
+ *	                            image (disk.h)
+ *	<data>/snapshots/<id>/NAME  its snapshots (NAME.img for images,
+ *	                            NAME.raw for disks)
  *
  * Ids on disk are those that the desktop sees. Everything is synchronous and
  * runs as root in an operation process with a deadline, which may be killed
@@ -30,6 +33,7 @@ struct home {
 	int64_t vm_id;
 	enum home_store store; /* the node's choice, for one to be made */
 	int64_t size_mb;       /* 0: no limit */
+	bool machine;          /* that of the VM as a virtual machine */
 };
 
 /* As it is. */

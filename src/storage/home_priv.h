@@ -26,7 +26,7 @@ struct home_ops {
 };
 
 extern const struct home_ops home_image, home_btrfs, home_project,
-    home_directory;
+    home_directory, home_disk;
 
 /* The kind of the home that is there; false: none is. */
 bool home_find(const struct home *h, enum home_store *ret,

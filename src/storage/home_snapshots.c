@@ -37,11 +37,12 @@ static int
 check_name(const char *name, struct err *err)
 {
 	if (!str_is_name(name, HOME_NAME_MAX) || str_ends(name, NEW) ||
-	    str_ends(name, home_image.suffix))
+	    str_ends(name, home_image.suffix) ||
+	    str_ends(name, home_disk.suffix))
 		return err_set(err, ERR_PARAMETER,
 		    "a snapshot's name is at most %d letters, digits and _.-, "
-		    "and doesn't end in '%s' or '%s'",
-		    HOME_NAME_MAX, NEW, home_image.suffix);
+		    "and doesn't end in '%s', '%s' or '%s'",
+		    HOME_NAME_MAX, NEW, home_image.suffix, home_disk.suffix);
 	return 0;
 }
 
@@ -217,8 +218,11 @@ home_each_snapshot(const struct home *h,
 		char name[NAME_MAX + 1];
 
 		str_copy(name, sizeof(name), e->d_name);
-		if (str_ends(name, home_image.suffix))
-			name[strlen(name) - strlen(home_image.suffix)] = '\0';
+		/* Of the home of that hypervisor. */
+		if (h->machine != str_ends(name, home_disk.suffix))
+			continue;
+		if (h->machine || str_ends(name, home_image.suffix))
+			*strrchr(name, '.') = '\0';
 		if (check_name(name, NULL) == 0)
 			fn(name, made_us(volume), arg);
 	}

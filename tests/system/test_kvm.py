@@ -343,6 +343,46 @@ def test_commit_of_a_disk(node):
     node.ask("image.verify", checksum=done["checksum"])
 
 
+def test_snapshots_of_its_home(node):
+    """Copies of its disk, of one moment: when nothing has it."""
+    home = {"vm_id": 1, "machine": True}
+    assert fails(node, "home.look", **home).id == "not-found"
+    start(node)
+    failed = fails(node, "home.snapshot", name="one", **home)
+    assert failed.id == "conflict" and "stop the VM first" in failed.message
+    suspend(node)
+    for op in ("home.snapshot", "home.restore"):
+        failed = fails(node, op, name="one", **home)
+        assert failed.id == "conflict" and "suspended" in failed.message
+    node.ask("vm.clean", vm_id=1)
+    disk = node.data / "homes/1.raw"
+    with disk.open("r+b") as f:
+        f.seek(30 << 20)
+        f.write(b"the first")
+        f.truncate(64 << 20)
+    done = node.ask("home.snapshot", name="one", **home)
+    assert [s["name"] for s in done["snapshots"]] == ["one"]
+    assert (done["store"], done["size_mb"]) == ("image", 64)
+    with disk.open("r+b") as f:
+        f.seek(30 << 20)
+        f.write(b"a later one")
+    node.ask("home.restore", name="one", **home)
+    with disk.open("rb") as f:
+        f.seek(30 << 20)
+        assert f.read(11) == b"the first\0\0"
+    assert node.ask("home.grow", size_mb=80, **home)["size_mb"] == 80
+    # The home of the VM as a container is another, and has none.
+    assert fails(node, "home.look", vm_id=1).id == "not-found"
+    for op, name in (("home.snapshot", "x.raw"), ("home.convert", None)):
+        args = {"name": name} if name else {}
+        assert fails(node, op, **args, **home).id in ("conflict",
+                                                      "bad-parameter")
+    start(node)
+    node.ask("vm.stop", vm_id=1, grace_ms=0)
+    node.ask("vm.clean", vm_id=1)
+    assert not node.ask("home.forget", name="one", **home)["snapshots"]
+
+
 def test_screen(node):
     start(node)
     for _ in range(2):
