@@ -19,6 +19,8 @@ static const struct field view[] = {
 	VIEW("cpu_weight", I32),
 	VIEW("io_weight", I32),
 	VIEW("devices", STR),
+	VIEW("machine", STR),
+	VIEW("accel", STR),
 	VIEW("pids_max", I32),
 	VIEW("home_mb", I32),
 	VIEW("egress", STR),
@@ -47,16 +49,17 @@ static const struct db_stmt list = { "osf_list",
 static const char *const add[] = { "name", "tenant_id", "description", "kind",
 	"hypervisor", "root", "memory_mb", "swap_mb", "cpu_percent",
 	"cpu_weight", "pids_max", "home_mb", "egress", "egress_kbit",
-	"idle_after_s", "keep_images", "io_weight", "devices", NULL };
+	"idle_after_s", "keep_images", "io_weight", "devices", "machine",
+	"accel", NULL };
 static const char *const set[] = { "name", "description", "kind", "hypervisor",
 	"root", "memory_mb", "swap_mb", "cpu_percent", "cpu_weight", "pids_max",
 	"home_mb", "egress", "egress_kbit", "idle_after_s", "keep_images",
-	"io_weight", "devices", NULL };
+	"io_weight", "devices", "machine", "accel", NULL };
 static const struct db_stmt insert = { "osf_insert",
 	"INSERT INTO osfs (name, tenant_id, description, kind, hypervisor, "
 	"root, memory_mb, swap_mb, cpu_percent, cpu_weight, pids_max, "
 	"home_mb, egress, egress_kbit, idle_after_s, "
-	"keep_images, io_weight, devices) VALUES ($1, "
+	"keep_images, io_weight, devices, machine, accel) VALUES ($1, "
 	"coalesce($2::int, "
 	"(SELECT id FROM tenants WHERE name = 'default'), "
 	"(SELECT min(id) FROM tenants HAVING count(*) = 1)), "
@@ -66,9 +69,9 @@ static const struct db_stmt insert = { "osf_insert",
 	"coalesce($10::int, 100), coalesce($11::int, 2048), "
 	"coalesce($12::int, 0), nullif($13, ''), nullif($14::int, -1), "
 	"coalesce($15::int, 0), nullif($16::int, -1), "
-	"coalesce($17::int, 100), nullif($18, '')) "
-	"RETURNING id",
-	18 };
+	"coalesce($17::int, 100), nullif($18, ''), coalesce($19, 'node'), "
+	"coalesce($20, 'node')) RETURNING id",
+	20 };
 static const struct db_stmt update = { "osf_update",
 	"UPDATE osfs SET name = coalesce($2, name), "
 	"description = nullif(coalesce($3, description), ''), "
@@ -85,9 +88,10 @@ static const struct db_stmt update = { "osf_update",
 	"idle_after_s = coalesce($15::int, idle_after_s), "
 	"keep_images = nullif(coalesce($16::int, keep_images), -1), "
 	"io_weight = coalesce($17::int, io_weight), "
-	"devices = nullif(coalesce($18, devices), '') "
+	"devices = nullif(coalesce($18, devices), ''), "
+	"machine = coalesce($19, machine), accel = coalesce($20, accel) "
 	"WHERE id = $1 RETURNING id",
-	18 };
+	20 };
 static const struct db_stmt in_use = { "osf_in_use",
 	"SELECT 'VM ' || v.id || ' (' || u.login || '/' || v.name || ')' "
 	"AS what FROM vms v JOIN users u ON u.id = v.user_id "

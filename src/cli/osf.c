@@ -55,6 +55,13 @@ static const struct column columns[] = {
 	    { "--devices", ARG_TEXT, 0, "devices", .meta = "WORDS",            \
 		    .doc = "devices of the node that a VM gets: kvm, tun, "    \
 			   "render; empty, the default: none" },               \
+	    { "--machine", ARG_WORD, 0, "machine",                             \
+		    .words = &osf_machine_words,                               \
+		    .doc = "which machine a virtual machine is; node, the "    \
+			   "default: as its node says (vm.kvm.machine)" },     \
+	    { "--accel", ARG_WORD, 0, "accel", .words = &osf_accel_words,      \
+		    .doc = "what runs its CPUs; node, the default: as its "    \
+			   "node says (vm.kvm.accel)" },                       \
 	    { "--idle-after", ARG_SECONDS, 0, "idle_after_s",                  \
 		    .doc = "hibernate a VM whose session is suspended for "    \
 			   "so long, 30m or 2h; 0, the default: never" },      \

@@ -32,6 +32,8 @@ struct vm_wanted {
 	int32_t idmap_slot;
 	bool is_volatile;
 	enum hypervisor hypervisor;
+	enum osf_machine machine;
+	enum osf_accel accel;
 	bool memory_merge;    /* vm.kvm.merge of its tenant */
 	int64_t idle_after_s; /* 0: never hibernated */
 	int64_t memory_mb, swap_mb, cpu_percent, cpu_weight, io_weight;

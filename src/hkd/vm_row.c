@@ -27,7 +27,8 @@
 	"o.hypervisor, o.root, o.memory_mb, o.swap_mb, o.cpu_percent, "   \
 	"o.cpu_weight, o.io_weight, o.pids_max, "                         \
 	"coalesce(v.home_mb, o.home_mb) AS home_mb, t.idmap_slot, "       \
-	"o.devices, coalesce(o.egress, t.egress) AS egress, "             \
+	"o.devices, o.machine, o.accel, coalesce(o.egress, t.egress) AS " \
+	"egress, "                                                        \
 	"coalesce(o.egress_kbit, t.egress_kbit, 0) AS rate_kbit, "        \
 	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \
 	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "       \
@@ -113,6 +114,10 @@ take_wanted(struct vm *vm, const struct db_result *res, int row)
 	if (!hypervisor_from_str(
 		db_str(res, row, "hypervisor"), &w->hypervisor))
 		w->hypervisor = HYPERVISOR_LXC;
+	if (!osf_machine_from_str(db_str(res, row, "machine"), &w->machine))
+		w->machine = OSF_MACHINE_NODE;
+	if (!osf_accel_from_str(db_str(res, row, "accel"), &w->accel))
+		w->accel = OSF_ACCEL_NODE;
 	w->memory_mb = db_i64(res, row, "memory_mb");
 	w->swap_mb = db_i64(res, row, "swap_mb");
 	w->cpu_percent = db_i64(res, row, "cpu_percent");

@@ -173,9 +173,13 @@ vm_start_container(struct vm *vm)
 	    (json_int_t)w->home_mb, "home_store",
 	    home_store_to_str(s->home_store), "root_store",
 	    root_store_to_str(s->root_store), "root_mb", (json_int_t)s->root_mb,
-	    "accel", vm_accel_to_str(s->accel), "machine",
-	    vm_machine_to_str(s->machine), "memory_merge",
-	    (int)w->memory_merge);
+	    "accel",
+	    w->accel == OSF_ACCEL_NODE ? vm_accel_to_str(s->accel)
+				       : osf_accel_to_str(w->accel),
+	    "machine",
+	    w->machine == OSF_MACHINE_NODE ? vm_machine_to_str(s->machine)
+					   : osf_machine_to_str(w->machine),
+	    "memory_merge", (int)w->memory_merge);
 	json_object_set_new(args, "devices", json_string(w->devices));
 	json_object_set_new(args, "resume", json_boolean(vm->keeps_state));
 	vm_network_args(vm, args);

@@ -191,7 +191,8 @@ show_kernel(const struct hv_op *op, struct kvm_machine *m, struct err *err)
 	if (m->microvm && !m->has_kernel)
 		return err_set(err, ERR_IMAGE,
 		    "a microvm boots a kernel, and the image has no 'vmlinuz': "
-		    "put one into it, or set vm.kvm.machine to q35");
+		    "put one into it, or choose q35 (qvd osf set OSF --machine "
+		    "q35)");
 	return read_cmdline(m, tree, err);
 }
 

@@ -85,6 +85,12 @@ const struct field osf_fields[] = { FIELD(struct osf_row, id, I64, RO),
 	    .check = device_check,
 	    .doc = "Devices of the node that its desktops get: kvm, tun, "
 		   "render."),
+	FIELD_ENUM_OF(struct osf_row, machine, osf_machine_words,
+	    .doc = "Which machine its virtual machines are; node: as each "
+		   "node says (vm.kvm.machine)."),
+	FIELD_ENUM_OF(struct osf_row, accel, osf_accel_words,
+	    .doc = "What runs their CPUs: kvm, tcg (emulation), auto; node: "
+		   "as each node says (vm.kvm.accel)."),
 	FIELD(struct osf_row, idle_after_s, I32, .min = 0, .max = 31536000,
 	    .doc = "Seconds after which a desktop whose session is suspended "
 		   "is hibernated; 0 is never."),

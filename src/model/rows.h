@@ -72,8 +72,10 @@ struct osf_row {
 	int32_t cpu_weight;
 	int32_t io_weight;
 	int32_t pids_max;
-	int32_t home_mb;      /* 0 = no quota */
-	const char *devices;  /* model/device.h; NULL: none */
+	int32_t home_mb;     /* 0 = no quota */
+	const char *devices; /* model/device.h; NULL: none */
+	enum osf_machine machine;
+	enum osf_accel accel;
 	int32_t idle_after_s; /* 0 = never hibernated */
 	int32_t keep_images;
 	int64_t created_at;

@@ -49,6 +49,12 @@ ENUM_DEFINE(vm_accel, VM_ACCEL_TABLE(X));
 #define X(name, word) [VM_MACHINE_##name] = word,
 ENUM_DEFINE(vm_machine, VM_MACHINE_TABLE(X));
 #undef X
+#define X(name, word) [OSF_ACCEL_##name] = word,
+ENUM_DEFINE(osf_accel, OSF_ACCEL_TABLE(X));
+#undef X
+#define X(name, word) [OSF_MACHINE_##name] = word,
+ENUM_DEFINE(osf_machine, OSF_MACHINE_TABLE(X));
+#undef X
 #define X(name, word) [HOME_ACTION_##name] = word,
 ENUM_DEFINE(home_action, HOME_ACTION_TABLE(X));
 #undef X

@@ -135,6 +135,15 @@
 	X(Q35, "q35")       \
 	X(MICROVM, "microvm")
 
+/* The same as an OSF's choice. */
+#define OSF_ACCEL_TABLE(X)               \
+	X(NODE, "node") /* the node's */ \
+	VM_ACCEL_TABLE(X)
+
+#define OSF_MACHINE_TABLE(X)             \
+	X(NODE, "node") /* the node's */ \
+	VM_MACHINE_TABLE(X)
+
 /* When the node runs a program of the administrator's. */
 #define HOST_HOOK_TABLE(X)        \
 	X(PRESTART, "prestart")   \
@@ -196,6 +205,12 @@ enum vm_accel { VM_ACCEL_TABLE(X) VM_ACCEL_COUNT_ };
 enum vm_machine { VM_MACHINE_TABLE(X) VM_MACHINE_COUNT_ };
 #undef X
 
+#define X(name, word) OSF_ACCEL_##name,
+enum osf_accel { OSF_ACCEL_TABLE(X) OSF_ACCEL_COUNT_ };
+#undef X
+#define X(name, word) OSF_MACHINE_##name,
+enum osf_machine { OSF_MACHINE_TABLE(X) OSF_MACHINE_COUNT_ };
+#undef X
 #define X(name, word) HOST_HOOK_##name,
 enum host_hook { HOST_HOOK_TABLE(X) HOST_HOOK_COUNT_ };
 #undef X
@@ -217,6 +232,8 @@ ENUM_FUNCTIONS(home_store);
 ENUM_FUNCTIONS(root_store);
 ENUM_FUNCTIONS(vm_accel);
 ENUM_FUNCTIONS(vm_machine);
+ENUM_FUNCTIONS(osf_accel);
+ENUM_FUNCTIONS(osf_machine);
 ENUM_FUNCTIONS(home_action);
 ENUM_FUNCTIONS(home_job_state);
 

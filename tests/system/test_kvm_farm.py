@@ -214,9 +214,11 @@ def test_suspended_through_rows(farm):
         eventually(lambda: row(farm, vm)["state"] == "suspended")
 
     # Another machine can't go on from it; it waits until it is set back.
-    farm.qvd("osf", "set", "kvm", "--memory", "640M")
-    start_fails(farm, vm, "512 MB")
-    farm.qvd("osf", "set", "kvm", "--memory", "512M")
+    farm.qvd("osf", "set", "kvm", "--machine", "microvm", "--accel", "tcg",
+             "--memory", "640M")
+    start_fails(farm, vm, "as 'microvm tcg 640 MB")
+    farm.qvd("osf", "set", "kvm", "--machine", "node", "--accel", "node",
+             "--memory", "512M")
     assert "vm.resume-failed" in farm.event_names(vm)
     # Its tag moves: what goes on, goes on with what it ran.
     farm.qvd("image", "import", farm.dir / "guest", "--osf", "kvm",
@@ -241,6 +243,14 @@ def test_suspended_through_rows(farm):
     said = farm.qvd("vm", "suspend", vm, check=False)
     assert said.status == 16 and "isn't running" in said.err
     farm.assert_clean(vm)
+
+    # Its home is its disk, of which there are snapshots.
+    farm.qvd("home", "snapshot", vm, "one")
+    farm.qvd("home", "restore", vm, "one")
+    home = farm.qvd("home", "show", vm, json=True)
+    assert home["size_mb"] == 64
+    assert [s["name"] for s in home["snapshots"]] == ["one"]
+    farm.qvd("home", "forget", vm, "one")
 
 
 def test_one_image_two_hypervisors(farm):

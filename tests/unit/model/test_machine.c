@@ -222,6 +222,10 @@ test_sql_words(void **state)
 	compare_check(sql, "osfs", "kind", &osf_kind_words);
 	compare_check(sql, "osfs", "hypervisor", &hypervisor_words);
 	compare_check(sql, "osfs", "root", &root_kind_words);
+	compare_new_check(
+	    SQL_DIR "/*-machines.sql", "osfs", "machine", &osf_machine_words);
+	compare_new_check(
+	    SQL_DIR "/*-machines.sql", "osfs", "accel", &osf_accel_words);
 }
 
 int
