@@ -311,7 +311,7 @@ def test_refuses_an_image_without_kernel(farm):
     vm = farm.add_vm("alice", "odder", "odd")
     want(farm, vm)
     farm.wait_event("vm.start-failed", vm)
-    run_ = row(farm, vm)
+    run_ = wait(farm, vm, "stopped")  # the event may come before the row
     assert run_["error_id"] == "image-unusable"
     assert "neither a disk" in run_["error"]
     want(farm, vm, False)
