@@ -37,6 +37,8 @@ run_to_json(const struct hv_run *run)
 	o = json_pack("{si sI sI so}", "pid", (int)run->pid, "start_time",
 	    (json_int_t)run->start_time, "epoch", (json_int_t)run->epoch,
 	    "phases", phases);
+	if (run->init != NULL)
+		json_object_set_new(o, "init", json_string(run->init));
 	if (run->home.store != HOME_STORE_AUTO)
 		json_object_set_new(
 		    o, "home", json_encode(home_info_fields, &run->home));

@@ -81,6 +81,7 @@ struct vm {
 	int64_t turn_ms;        /* when it came */
 	int told_place;         /* in the queue; 0: none yet */
 	bool crowded;           /* this start: others made it slow */
+	bool own_init;          /* this start: its image's, not the agent */
 	bool hooked;            /* poststop is due at its end */
 	bool touched;           /* something of it may be on the node */
 	bool asked; /* its agent has been asked to power off, or can't be */

@@ -79,10 +79,11 @@ vm_start_done(struct vm *vm)
 	if (!vm_enter(vm, VM_EVENT_READY))
 		return;
 	vm_event(vm, vm->resumed ? "vm.resumed" : "vm.running", took,
-	    "%s on '%s' from image %s (checkout %.0f ms, start %.0f ms, "
+	    "%s on '%s' from image %s%s (checkout %.0f ms, start %.0f ms, "
 	    "agent %.0f ms)",
 	    vm->resumed ? "goes on" : "running", vm->node->conf->name,
-	    vm->image_name != NULL ? vm->image_name : "?", vm->phase_ms[0],
+	    vm->image_name != NULL ? vm->image_name : "?",
+	    vm->own_init ? " under its own systemd" : "", vm->phase_ms[0],
 	    vm->phase_ms[1], vm->phase_ms[2]);
 	vm->crowded = false;
 	if (vm->resumed)
@@ -121,6 +122,7 @@ on_started(const json_t *result, int fd, const struct err *err, void *arg)
 	/* What was on disk has been used. */
 	vm->resumed = vm->keeps_state;
 	vm->keeps_state = false;
+	vm->own_init = str_eq(json_get_str(result, "init", ""), "systemd");
 	home_seen(vm->node, vm->id, json_object_get(result, "home"));
 	vm_watch_exit(vm, fd);
 	vm_start_agent(vm);

@@ -17,6 +17,9 @@
 #include "base/time.h"
 #include "hypervisor/hv.h"
 
+/* Of groups that a VM makes below its own. */
+#define DEPTH_MAX 16
+
 static const char *const part_names[] = {
 	[CGROUP_OP] = "op",
 	[CGROUP_MON] = "mon",
@@ -268,6 +271,27 @@ cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err)
 		return r;
 	if (write_small(procs, "0") < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "enter %s", dir);
+	return 0;
+}
+
+int
+cgroup_limit_depth(
+    const struct cgroup *cg, enum cgroup_part part, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir =
+	    xasprintf("%s/%s", cg->roots[cg->unified].path, part_names[part]);
+	_cleanup_(freep)
+	char *file = xasprintf("%s/cgroup.max.depth", dir);
+	char depth[16];
+	int r;
+
+	if ((r = fs_mkdirs(dir, 0755, err)) < 0)
+		return r;
+	snprintf(depth, sizeof(depth), "%d", DEPTH_MAX);
+	if (write_small(file, depth) < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "write %s to %s", depth, file);
 	return 0;
 }
 
@@ -531,7 +555,7 @@ cgroup_remove(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 
 		if (!fs_exists(dir))
 			continue;
-		if (remove_groups(dir, 16) == 0)
+		if (remove_groups(dir, DEPTH_MAX) == 0)
 			*ret_removed = true;
 		else if (r == 0)
 			r = err_errno(err, ERR_SYSTEM, errno, "remove %s", dir);
@@ -574,6 +598,16 @@ cgroup_read_unified(const struct cgroup *cg, int64_t vm_id, const char *file,
 	char *path = unified_path(cg, CGROUP_CT, vm_id, file);
 
 	return read_small(path, ret, size);
+}
+
+bool
+cgroup_write_unified(
+    const struct cgroup *cg, int64_t vm_id, const char *file, const char *text)
+{
+	_cleanup_(freep)
+	char *path = unified_path(cg, CGROUP_CT, vm_id, file);
+
+	return write_small(path, text) == 0;
 }
 
 bool
@@ -705,5 +739,5 @@ cgroup_each_pid(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
 	_cleanup_(freep)
 	char *path = unified_path(cg, part, vm_id, "");
 
-	each_pid_below(path, 16, cb, arg);
+	each_pid_below(path, DEPTH_MAX, cb, arg);
 }

@@ -56,6 +56,11 @@ char *cgroup_name(
  * whatever it starts can be found and killed. */
 int cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err);
 
+/* Whoever may make groups below the part's can't nest them deeper than what
+ * is removed and looked into here. */
+int cgroup_limit_depth(
+    const struct cgroup *cg, enum cgroup_part part, struct err *err);
+
 /* Makes the part's directories in every hierarchy that names, freezes or
  * limits VMs, where liblxc doesn't; a process enters them all. */
 int cgroup_make(const struct cgroup *cg, enum cgroup_part part, int64_t vm_id,
@@ -108,6 +113,9 @@ bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
 /* The same in the unified hierarchy, whatever it controls. */
 bool cgroup_read_unified(const struct cgroup *cg, int64_t vm_id,
     const char *file, char *ret, size_t size);
+/* Writes a file of ct/<id> in the unified hierarchy; false if it can't. */
+bool cgroup_write_unified(
+    const struct cgroup *cg, int64_t vm_id, const char *file, const char *text);
 /* Writes a file of a part in the controller's hierarchy; false if it can't. */
 bool cgroup_write(const struct cgroup *cg, const char *controller,
     enum cgroup_part part, int64_t vm_id, const char *file, const char *text);

@@ -81,6 +81,7 @@ struct hv_run {
 	} phases[HV_PHASES_MAX];
 	int n_phases;
 	struct home_info home; /* of a start */
+	const char *init;      /* of a container's start: static; or NULL */
 };
 
 /* As the kernel has them. -1: no limit, or nobody controls it. */

@@ -74,10 +74,10 @@ start_failure(const struct hv_op *op, struct err *err)
 }
 
 static int
-init_ended(const struct hv_op *op, struct err *err)
+init_ended(const struct hv_op *op, const struct hv_run *run, struct err *err)
 {
 	return err_set(err, ERR_VM_START,
-	    "its init (the agent qvd-vma) ended at once; see %s/console.log",
+	    "its init (%s) ended at once; see %s/console.log", run->init,
 	    op->vm_dir);
 }
 
@@ -92,7 +92,7 @@ start_container(const struct hv_op *op, struct lxc_container *c,
 	run->pid = c->init_pid(c);
 	run->start_time = run->pid > 0 ? proc_start_time(run->pid) : 0;
 	if (run->start_time == 0 || hv_run_open(run) < 0)
-		return init_ended(op, err);
+		return init_ended(op, run, err);
 	return 0;
 }
 
@@ -160,17 +160,22 @@ limit_monitor(const struct hv_op *op)
 
 /* The container is there: the rest of what holds it, and our note on it. */
 static int
-hold_container(const struct hv_op *op, struct hv_run *run, struct err *err)
+hold_container(const struct hv_op *op, const struct lxc_init *init,
+    struct hv_run *run, struct err *err)
 {
+	_cleanup_(json_decrefp)
+	json_t *more = json_pack("{ss}", "init", init->name);
 	int r;
 
 	if ((r = hv_limits_verify(op, err)) < 0 ||
 	    (r = hv_io_weigh(op, err)) < 0 ||
+	    (r = lxc_init_limit(init, op, err)) < 0 ||
 	    (r = lxc_userns_limit(run, err)) < 0 ||
-	    (r = hv_record_write(op, "lxc", run, NULL, err)) < 0 ||
+	    (r = hv_record_write(op, "lxc", run, more, err)) < 0 ||
 	    (r = set_sysctls(op, run, err)) < 0)
 		/* Nothing can be held of what has ended. */
-		return hv_wait_end(run->pidfd, 0) ? init_ended(op, err) : r;
+		return hv_wait_end(run->pidfd, 0) ? init_ended(op, run, err)
+						  : r;
 	limit_monitor(op);
 	return 0;
 }
@@ -180,23 +185,27 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 {
 	_cleanup_(container_putp)
 	struct lxc_container *c = NULL;
+	const struct lxc_init *init;
 	int64_t since = time_now_us();
 	int r;
 
 	if ((r = hv_check_not_there(op, err)) < 0 ||
 	    (r = cgroup_enter_op(&op->cg, op->vm_id, err)) < 0 ||
+	    (r = cgroup_limit_depth(&op->cg, CGROUP_CT, err)) < 0 ||
 	    (r = fs_mkdirs(op->vm_dir, 0700, err)) < 0 ||
-	    (r = lxc_mounts_make(op, &run->home, err)) < 0)
+	    (r = lxc_mounts_make(op, &run->home, err)) < 0 ||
+	    (r = lxc_init_find(op, &init, err)) < 0)
 		return r;
+	run->init = init->name;
 	hv_phase(run, "mounts", &since);
 	if ((r = open_container(op, &c, err)) < 0 ||
-	    (r = lxc_config_set(op, c, err)) < 0)
+	    (r = lxc_config_set(op, init, c, err)) < 0)
 		return r;
 	hv_phase(run, "config", &since);
 	if ((r = start_container(op, c, run, err)) < 0)
 		return r;
 	hv_phase(run, "container", &since);
-	if ((r = hold_container(op, run, err)) < 0)
+	if ((r = hold_container(op, init, run, err)) < 0)
 		return r;
 	hv_phase(run, "verify", &since);
 	return 0;
@@ -256,10 +265,10 @@ stop_op(struct hv_op *op, int grace_ms, struct err *err)
 	if (hv_record_read(op, &run) == 0 && hv_run_open(&run) == 0) {
 		/* A frozen one would not hear it. */
 		cgroup_freeze(&op->cg, op->vm_id, false, NULL);
-		/* liblxc's shutdown is this signal, too; lxc.signal.halt is
-		 * known to the monitor only. */
+		/* As liblxc's shutdown, of whose settings only the monitor
+		 * knows. */
 		if (grace_ms > 0 && syscall(SYS_pidfd_send_signal, run.pidfd,
-					SIGTERM, NULL, 0) == 0)
+					lxc_init_signal(op), NULL, 0) == 0)
 			hv_wait_end(run.pidfd, grace_ms);
 		closep(&run.pidfd);
 	}

@@ -60,8 +60,6 @@ set_items(struct lxc_container *c, const struct item *items, size_t n,
 
 /* Same for every container. */
 static const struct item fixed_items[] = {
-	{ "lxc.init.cmd", "/usr/lib/qvd/qvd-vma" },
-	{ "lxc.signal.halt", "SIGTERM" },
 	{ "lxc.mount.auto", "proc:mixed sys:ro" },
 	{ "lxc.autodev", "1" },
 	{ "lxc.tty.max", "0" },
@@ -84,8 +82,6 @@ static const struct item fixed_items[] = {
 	    "/bin" },
 	{ "lxc.mount.entry",
 	    "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,create=dir" },
-	{ "lxc.mount.entry",
-	    "tmpfs run tmpfs rw,nosuid,nodev,mode=0755,create=dir" },
 };
 
 static int
@@ -219,7 +215,8 @@ set_limit(const struct hv_limit *limit, void *arg, struct err *err)
 }
 
 int
-lxc_config_set(const struct hv_op *op, struct lxc_container *c, struct err *err)
+lxc_config_set(const struct hv_op *op, const struct lxc_init *init,
+    struct lxc_container *c, struct err *err)
 {
 	unsigned base = storage_id_base(op->vm->idmap_slot);
 	const char *kinds = "ug";
@@ -232,6 +229,7 @@ lxc_config_set(const struct hv_op *op, struct lxc_container *c, struct err *err)
 	if ((r = lxc_config_item(
 		 c, err, "lxc.uts.name", "%s", op->vm->hostname)) < 0 ||
 	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) < 0 ||
+	    (r = lxc_init_config(init, c, err)) < 0 ||
 	    (r = set_mounts(op, c, err)) < 0 ||
 	    (r = lxc_devices_config(op, c, err)) < 0 ||
 	    (r = set_network(op, c, err)) < 0 ||

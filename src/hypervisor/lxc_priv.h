@@ -3,7 +3,7 @@
  * What the files of the lxc hypervisor share. lxc.c starts and stops,
  * lxc_config.c says what a container is, lxc_mounts.c makes its mount
  * namespace, lxc_userns.c limits its user namespace,
- * lxc_devices.c gives it devices.
+ * lxc_devices.c gives it devices, lxc_init.c its process 1.
  */
 #ifndef HYPERVISOR_LXC_PRIV_H
 #define HYPERVISOR_LXC_PRIV_H
@@ -19,8 +19,26 @@ extern const char lxc_seccomp_profile[];
 int lxc_mounts_make(
     const struct hv_op *op, struct home_info *ret_home, struct err *err);
 
-int lxc_config_set(
-    const struct hv_op *op, struct lxc_container *c, struct err *err);
+/* Who is process 1. */
+struct lxc_init {
+	const char *name; /* in the record of the run, and to main */
+	const char *command;
+	const char *const *mounts; /* entries for liblxc; NULL ends them */
+	bool groups;               /* it divides the desktop's cgroup */
+};
+/* What the root that is mounted under op->mnt asks for. */
+int lxc_init_find(
+    const struct hv_op *op, const struct lxc_init **ret, struct err *err);
+int lxc_init_config(
+    const struct lxc_init *init, struct lxc_container *c, struct err *err);
+/* Once the container is there. */
+int lxc_init_limit(
+    const struct lxc_init *init, const struct hv_op *op, struct err *err);
+/* By which the init of the VM's run ends everything in order. */
+int lxc_init_signal(const struct hv_op *op);
+
+int lxc_config_set(const struct hv_op *op, const struct lxc_init *init,
+    struct lxc_container *c, struct err *err);
 /* Makes what op->vm->devices names, under op->mnt; says where it goes. */
 int lxc_devices_make(const struct hv_op *op, uid_t base, struct err *err);
 int lxc_devices_config(

@@ -195,6 +195,7 @@ want_now(struct session_client *c)
 	if (c->then == THEN_POWEROFF) {
 		http_respond_json(
 		    c->conn, 200, json_pack("{s:s}", "state", "stopping"));
+		vma->power_off = true;
 		vma->end(vma);
 		return;
 	}

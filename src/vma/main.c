@@ -90,6 +90,19 @@ finish(void *arg)
 	loop_stop(vma->loop);
 }
 
+/* A service whose node wants the machine to end: systemd, known as in
+ * sd_booted(3), begins poweroff.target, and ends us as it ends all others. */
+static bool
+ask_init(struct vma *vma)
+{
+	if (access("/run/systemd/system", F_OK) < 0 ||
+	    kill(1, SIGRTMIN + 4) < 0)
+		return false;
+	log_info("systemd is asked to power off");
+	vma->awaits_init = true;
+	return true;
+}
+
 static void
 on_session_stopped(void *arg)
 {
@@ -97,7 +110,7 @@ on_session_stopped(void *arg)
 
 	if (vma->is_init)
 		init_end_all(vma, finish, vma);
-	else
+	else if (!vma->power_off || !ask_init(vma))
 		finish(vma);
 }
 
@@ -125,6 +138,9 @@ on_signal(int signum, void *arg)
 	struct hook *hook;
 
 	log_info("signal %d (%s)", signum, strsignal(signum));
+	if (vma->awaits_init)
+		finish(vma);
+	vma->power_off = false; /* who signals knows of the end */
 	if (vma->ending)
 		return;
 	info = session_info(vma->session, "poweroff");

@@ -22,6 +22,8 @@ struct vma {
 	bool is_init;     /* process 1 of the container, or beside qvd-boot */
 	bool in_machine;  /* its node comes by TCP */
 	bool ending;      /* an orderly end is going on */
+	bool power_off;   /* the machine is to end, too */
+	bool awaits_init; /* it was asked, and is to end us */
 	int64_t started_ms;
 	struct list tasks; /* our children: the reaper leaves them */
 	struct list hooks; /* in the order in which they run */

@@ -7,6 +7,8 @@
  * "file", "link" (what is at vma.sock instead), "dead" (ends at once), "late"
  * (listens after a second), "run" (does what the rest says with /bin/sh).
  *
+ * As /sbin/init it stands in for systemd: TERM means nothing, RTMIN+3 ends it.
+ *
  * As "tiny_init subvolume DIR" it tries to make subvolumes of btrfs in DIR, in
  * every way that the kernel knows, and says how that went.
  */
@@ -31,6 +33,14 @@ static void
 on_term(int signum)
 {
 	_exit(0);
+}
+
+static void
+on_halt(int signum)
+{
+	int fd = open("/home/halted", O_WRONLY | O_CREAT, 0644);
+
+	_exit(fd < 0);
 }
 
 static void
@@ -132,7 +142,13 @@ main(int argc, char **argv)
 		mode[n > 0 ? n : 0] = '\0';
 		close(fd);
 	}
-	signal(SIGTERM, strncmp(mode, "stubborn", 8) == 0 ? SIG_IGN : on_term);
+	if (strcmp(argv[0], "/sbin/init") == 0) {
+		signal(SIGTERM, SIG_IGN);
+		signal(SIGRTMIN + 3, on_halt);
+	} else {
+		signal(SIGTERM,
+		    strncmp(mode, "stubborn", 8) == 0 ? SIG_IGN : on_term);
+	}
 	signal(SIGCHLD, on_child);
 	printf("tiny init: %.20s\n", mode);
 	fflush(stdout);
