@@ -84,7 +84,10 @@ handle_node_setup(struct rpc_call *call, const json_t *args, int fd, void *arg)
 		err_wrap(&err, r, "set up the node's network");
 		rpc_fail(call, &err);
 	} else {
-		rpc_reply(call, NULL, -1);
+		rpc_reply(call,
+		    json_pack(
+			"{ss}", "apparmor", apparmor_to_str(hv_apparmor())),
+		    -1);
 	}
 }
 

@@ -20,6 +20,7 @@
 #include "hkd/farm.h"
 #include "hkd/garbage.h"
 #include "hkd/vm.h"
+#include "json/json.h"
 #include "model/states.h"
 
 #define RETRY_MS      1000
@@ -164,10 +165,14 @@ reconcile_all(struct node *node)
 static void
 run(struct node *node)
 {
+	_cleanup_(freep)
+	char *started =
+	    xasprintf("the house-keeper runs%s", apparmor_says(node->apparmor));
+
 	node->phase = NODE_RUNNING;
 	write_host(node, HOST_RUNNING, on_written);
 	on_heartbeat(node);
-	host_event(node, "host.started", -1, "the house-keeper runs");
+	host_event(node, "host.started", -1, started);
 	reconcile_all(node);
 	imports_claim(node);
 	repair_at_start(node);
@@ -312,6 +317,8 @@ on_network(const json_t *result, int fd, const struct err *err, void *arg)
 	closep(&fd);
 	if (chain_broke(node, err, "set up the desktops' network"))
 		return;
+	apparmor_from_str(
+	    json_get_str(result, "apparmor", ""), &node->apparmor);
 	node->network_ready = true;
 	read_vms(node);
 }

@@ -24,6 +24,7 @@
 #include "db/db.h"
 #include "loop/loop.h"
 #include "model/admission.h"
+#include "model/apparmor.h"
 #include "model/node_conf.h"
 #include "model/states.h"
 #include "net/rpc.h"
@@ -88,6 +89,7 @@ struct node {
 	enum node_phase phase;
 	int exit_code;
 	int64_t host_id;
+	enum apparmor apparmor; /* as the helper found it last */
 	bool was_up;  /* the database, once: the next time it is back */
 	bool db_told; /* that it is gone */
 	int64_t down_since_ms;

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -209,4 +210,23 @@ hv_of_vm(const struct hv_node *node, int64_t vm_id)
 
 	hv_by_name(json_get_str(record, "hypervisor", ""), &ops, NULL);
 	return ops;
+}
+
+/* Profiles may be thousands. */
+#define PROFILES_MAX (4 << 20)
+
+enum apparmor
+hv_apparmor(void)
+{
+	_cleanup_(freep)
+	char *enabled = NULL;
+	_cleanup_(freep)
+	char *profiles = NULL;
+
+	/* A kernel without AppArmor has neither. */
+	if (fs_read_file("/sys/module/apparmor/parameters/enabled", 64,
+		&enabled, NULL, NULL) == 0)
+		fs_read_file("/sys/kernel/security/apparmor/profiles",
+		    PROFILES_MAX, &profiles, NULL, NULL);
+	return apparmor_judge(enabled, profiles);
 }

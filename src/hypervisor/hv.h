@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/field.h"
+#include "model/apparmor.h"
 #include "model/states.h"
 #include "storage/home.h"
 
@@ -156,6 +157,9 @@ int hv_left(
 int hv_remains_find(const struct hv_node *node, json_t *items, struct err *err);
 int hv_remains_remove(const struct hv_node *node, const char *kind,
     int64_t vm_id, const char *name, struct err *err);
+
+/* What the kernel's files say now. */
+enum apparmor hv_apparmor(void);
 
 /* JSON form of the structs, for the way to the operation process. */
 extern const struct field hv_node_fields[];

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "confine/confine.h"
 #include "hypervisor/lxc_priv.h"
+#include "model/apparmor.h"
 #include "storage/storage.h"
 
 /* Open files of a process in a container. */
@@ -64,9 +65,6 @@ static const struct item fixed_items[] = {
 	{ "lxc.autodev", "1" },
 	{ "lxc.tty.max", "0" },
 	{ "lxc.pty.max", "1024" },
-	/* No profile of ours is loaded; confinement is by user namespace,
-	 * capabilities and seccomp. */
-	{ "lxc.apparmor.profile", "unconfined" },
 	{ "lxc.no_new_privs", "1" },
 	/* What the agent as PID 1 needs to make users, own their homes,
 	 * become them and end their processes; root without the rest. */
@@ -204,6 +202,20 @@ set_files(struct lxc_container *c, struct err *err)
 	    (unsigned long long)own.rlim_max);
 }
 
+/* The last ring around user namespace, capabilities and seccomp. A kernel whose
+ * AppArmor knows nothing of mounts is fine: nobody in there may mount. */
+static int
+set_apparmor(struct lxc_container *c, struct err *err)
+{
+	bool on = hv_apparmor() == APPARMOR_ON;
+	int r = lxc_config_item(c, err, "lxc.apparmor.profile", "%s",
+	    on ? APPARMOR_PROFILE : "unconfined");
+
+	return r < 0 || !on ? r
+			    : lxc_config_item(
+				  c, err, "lxc.apparmor.allow_incomplete", "1");
+}
+
 static int
 set_limit(const struct hv_limit *limit, void *arg, struct err *err)
 {
@@ -230,6 +242,7 @@ lxc_config_set(const struct hv_op *op, const struct lxc_init *init,
 		 c, err, "lxc.uts.name", "%s", op->vm->hostname)) < 0 ||
 	    (r = set_items(c, fixed_items, ARRAY_SIZE(fixed_items), err)) < 0 ||
 	    (r = lxc_init_config(init, c, err)) < 0 ||
+	    (r = set_apparmor(c, err)) < 0 ||
 	    (r = set_mounts(op, c, err)) < 0 ||
 	    (r = lxc_devices_config(op, c, err)) < 0 ||
 	    (r = set_network(op, c, err)) < 0 ||
