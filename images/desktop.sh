@@ -69,8 +69,7 @@ desktop_join() {
 # desktop_hook DIR...: the demo's last touches without those of Openbox.
 desktop_hook() {
 	printf '#!/bin/bash\nset -euo pipefail\nroot=$1\n\n'
-	desktop_parts hook 'Locales' "A machine's identity" 'Caches and logs' \
-	    'Nothing of the image'
+	desktop_parts hook 'Locales'
 	printf '# Off by policy. A name that is not there is a mistake here.\n'
 	printf 'while read -r f; do\n'
 	printf '\trm "$root/etc/xdg/autostart/$f.desktop"\n'
