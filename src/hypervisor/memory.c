@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "hypervisor/memory.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,8 +160,10 @@ take_back(const struct cgroup *cg, int64_t vm_id)
 		if (!cgroup_read(cg, "memory", vm_id, "memory.current", size,
 			sizeof(size)))
 			return "its memory group has gone";
-		cgroup_write(
-		    cg, "memory", CGROUP_CT, vm_id, "memory.reclaim", size);
+		if (!cgroup_write(cg, "memory", CGROUP_CT, vm_id,
+			"memory.reclaim", size) &&
+		    errno == ENOENT)
+			return "the kernel has no memory.reclaim (Linux 5.19)";
 	}
 	return swap_note(cg, vm_id, root->unified);
 }
