@@ -21,9 +21,12 @@ import tempfile
 import time
 
 from qvdlab import build
+from qvdlab.util import SLOW
 
 BASE = pathlib.Path(os.environ.get("QVD_TEST_DIR", "/tmp"))
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
+# The hierarchy of cgroup v2: beside those of v1, or the only one.
+UNIFIED = CGROUPS / "unified" if (CGROUPS / "unified").is_dir() else CGROUPS
 MB = 1024 * 1024
 
 
@@ -46,7 +49,7 @@ def run(*args, check=True, **options):
 
 def eventually(fn, timeout=5, what=None):
     """Waits for something that nothing announces."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * SLOW
     while not (found := fn()):
         assert time.monotonic() < end, what or "did not happen in time"
         time.sleep(0.01)
@@ -92,14 +95,19 @@ class Node:
 
     def make_disk(self):
         """A file system of our own for the data directory: mount options of
-        a tmpfs, or "btrfs" (in a file; its loop device goes with it)."""
+        a tmpfs, "btrfs", or "project" for ext4 with project quotas (both in a
+        file; its loop device goes with it)."""
         self.data.mkdir()
-        if self.disk == "btrfs":
+        made = {"btrfs": (["mkfs.btrfs", "-q"], "loop"),
+                "project": (["mkfs.ext4", "-q", "-O", "quota,project", "-E",
+                             "quotatype=prjquota"], "loop,prjquota")}
+        if self.disk in made:
+            mkfs, options = made[self.disk]
             file = self.dir / "disk"
             with file.open("wb") as f:
                 f.truncate(1024 * MB)
-            run("mkfs.btrfs", "-q", file)
-            run("mount", "-o", "loop", file, self.data)
+            run(*mkfs, file)
+            run("mount", "-o", options, file, self.data)
         else:
             run("mount", "-t", "tmpfs", "-o", self.disk, "qvd-test",
                 self.data)
@@ -150,7 +158,7 @@ class Node:
 
     def kill(self, sig=signal.SIGKILL):
         self.proc.send_signal(sig)
-        self.proc.wait(10)
+        self.proc.wait(10 * SLOW)
         self.sock.close()
 
     def stop(self):
@@ -160,7 +168,7 @@ class Node:
         if self.proc is None:
             return None
         try:
-            return self.proc.wait(15)
+            return self.proc.wait(15 * SLOW)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
@@ -201,7 +209,7 @@ class Node:
         self.sock.send(json.dumps({"t": "cancel", "id": ask}).encode())
 
     def receive(self, timeout):
-        ready, _, _ = select.select([self.sock], [], [], timeout)
+        ready, _, _ = select.select([self.sock], [], [], timeout * SLOW)
         assert ready, "no answer; log:\n" + self.log.read_text()[-4000:]
         fds = array.array("i")
         data, control, _, _ = self.sock.recvmsg(
@@ -263,7 +271,7 @@ class Node:
     def connect(self, vm_id, wait_ms=5000):
         _, fd = self.ask_fd("vm.channel", vm_id=vm_id, wait_ms=wait_ms)
         s = socket.socket(fileno=fd)
-        s.settimeout(10)
+        s.settimeout(10 * SLOW)
         return s
 
     def inside(self, pid, *argv, check=True):
@@ -278,6 +286,12 @@ class Node:
         return sorted({pathlib.Path(d) for top in tops if top.is_dir()
                        for d, _, _ in os.walk(top)},
                       key=lambda d: -len(d.parts))
+
+    def group_file(self, vm_id, name, part="ct"):
+        """A file of the VM's cgroup, in whichever hierarchy has it."""
+        return next(d / name for d in self.groups()
+                    if d.parts[-2:] == (part, str(vm_id))
+                    and (d / name).exists())
 
     def pids(self):
         found = set()

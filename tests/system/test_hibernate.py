@@ -117,10 +117,8 @@ def hibernated(farm, wanted=True):
 
 
 def kernel_says(farm):
-    path = pathlib.Path("/sys/fs/cgroup/unified")
-    path = path if path.exists() else pathlib.Path("/sys/fs/cgroup")
-    return (path / farm.id / "ct" / str(farm.vm) / "cgroup.freeze"
-            ).read_text().strip() == "1"
+    path = nodelab.UNIFIED / farm.id / "ct" / str(farm.vm)
+    return (path / "cgroup.freeze").read_text().strip() == "1"
 
 
 @pytest.fixture

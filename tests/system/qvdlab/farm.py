@@ -17,12 +17,12 @@ import time
 import psycopg
 
 from . import build, leaks, template
-from .util import descendants, eventually, run
+from .util import SLOW, descendants, eventually, run
 
 # Short, because the paths of unix sockets end at 107 bytes.
 BASE = os.environ.get("QVD_LAB_DIR", "/tmp")
-START_S = 60
-STOP_S = 90
+START_S = 60 * SLOW
+STOP_S = 90 * SLOW
 
 
 class Failed(AssertionError):
@@ -184,7 +184,7 @@ class Farm:
                 *args]
         done = subprocess.run([str(a) for a in args], input=input, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=self.env, timeout=timeout, check=False)
+                              env=self.env, timeout=timeout * SLOW, check=False)
         result = Result(args, done)
         if check and result.status != 0:
             raise Failed(result)
@@ -229,7 +229,7 @@ class Farm:
         """Runs qvd-client to its end: (exit code, what it printed)."""
         client = self.client(*args, **options)
         try:
-            status = client.wait(timeout=timeout)
+            status = client.wait(timeout=timeout * SLOW)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the client doesn't end within {timeout} s: "
                                  + client.log.read_text()) from None
@@ -299,7 +299,7 @@ class Farm:
     def wait_sql(self, channel, query, *values, timeout=60, what=None):
         """Until the query's first column is true: looked at now and after
         each NOTIFY on the channel."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         with psycopg.connect(
                 host=str(self.run / "pg"), dbname="qvd", user="qvd_owner",
                 options="-c search_path=qvd", autocommit=True) as db:

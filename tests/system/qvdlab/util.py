@@ -9,11 +9,15 @@ import time
 
 import pytest
 
+# How many times slower than usual this machine is: deadlines are so many
+# times longer. An emulated one (tests/vm) says 10.
+SLOW = int(os.environ.get("QVD_LAB_SLOW", "1"))
+
 
 def eventually(look, timeout=20, what=None, every=0.05):
     """Calls look() until it gives something true, and returns that. For
     what has no event: an assertion in look() counts as "not yet"."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while True:
         error = None
         try:
@@ -36,7 +40,7 @@ def run(*args, timeout=60, check=True, **kwargs):
     """A program to its end; its standard output. Its standard error is in
     the assertion when it fails."""
     out = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True, timeout=timeout,
+                         stderr=subprocess.PIPE, text=True, timeout=timeout * SLOW,
                          check=False, **kwargs)
     assert not check or out.returncode == 0, \
         f"{args[0]} ended with {out.returncode}: {out.stderr.strip()}"
