@@ -254,6 +254,7 @@ void vm_add(struct request *req);
 void vm_start(struct request *req);
 void vm_stop(struct request *req);
 void vm_suspend(struct request *req);
+extern const struct db_stmt session_disconnect_stmt;
 void vm_stream(struct request *req);
 void host_repair(struct request *req);
 void host_usage(struct request *req);

@@ -61,8 +61,9 @@ session_list(struct request *req)
  * The session gets a new generation: the broker whose client holds it hears
  * that and closes the client. Its key is forgotten, so that a client that
  * reconnects by itself is told that the session is no longer its own.
+ * vm, by whom
  */
-static const struct db_stmt disconnect_stmt = { "session_disconnect",
+const struct db_stmt session_disconnect_stmt = { "session_disconnect",
 	"WITH s AS (SELECT vm_id, user_id, host_id FROM sessions "
 	"WHERE vm_id = $1 AND state <> 'disconnected' FOR UPDATE), "
 	"n AS (UPDATE sessions SET generation = generation + 1, "
@@ -98,7 +99,7 @@ on_disconnect_begun(struct request *req, const struct db_result *res)
 
 	db_param_i64(&p, req->id);
 	db_param_str(&p, req->actor);
-	change_exec(req, &disconnect_stmt, &p, on_disconnected);
+	change_exec(req, &session_disconnect_stmt, &p, on_disconnected);
 }
 
 void

@@ -506,6 +506,20 @@ on_suspend_written(struct request *req, const struct db_result *res)
 	commit(req, on_suspend_commit);
 }
 
+/* Whoever looks at it would wait for a machine that says nothing any more. */
+static void
+write_suspend(struct request *req)
+{
+	struct db_params p = { .n = 0 };
+
+	db_param_i64(&p, req->id);
+	db_param_str(&p, req->actor);
+	change_exec(req, &session_disconnect_stmt, &p, nothing);
+	if (!req->failed)
+		write_wish(req, &suspend_stmt, "vm.suspend-requested",
+		    on_suspend_written);
+}
+
 static void
 on_suspend_hypervisor(struct request *req, const struct db_result *res)
 {
@@ -529,8 +543,7 @@ on_suspend_hypervisor(struct request *req, const struct db_result *res)
 		    "suspended",
 		    (long long)req->id);
 	else
-		write_wish(req, &suspend_stmt, "vm.suspend-requested",
-		    on_suspend_written);
+		write_suspend(req);
 }
 
 static void

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/ipv6.h>
+
 #include "boot/boot.h"
 
+#define IPV6  "/proc/sys/net/ipv6/conf"
 #define FACTS "/sys/firmware/qemu_fw_cfg/by_name/opt/org.qvd"
 
 bool
@@ -125,6 +129,66 @@ set_resolver(char *dns)
 	close(fd);
 }
 
+static void
+write_sysctl(const char *name, const char *key, const char *value)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), IPV6 "/%s/%s", name, key);
+	if ((fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
+		return; /* the kernel has no IPv6 */
+	if (write(fd, value, strlen(value)) < 0)
+		boot_say("set %s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static bool
+set_address6(int fd, const char *link, char *address)
+{
+	struct in6_ifreq req = { .ifr6_ifindex = (int)if_nametoindex(link) };
+	char *slash = strchr(address, '/');
+
+	if (slash == NULL)
+		return false;
+	*slash++ = '\0';
+	req.ifr6_prefixlen = (uint32_t)strtoul(slash, NULL, 10);
+	return inet_pton(AF_INET6, address, &req.ifr6_addr) == 1 &&
+	       ioctl(fd, SIOCSIFADDR, &req) == 0;
+}
+
+static bool
+set_route6(int fd, const char *link, const char *gateway)
+{
+	struct in6_rtmsg route = { .rtmsg_flags = RTF_UP | RTF_GATEWAY,
+		.rtmsg_metric = 1,
+		.rtmsg_ifindex = (int)if_nametoindex(link) };
+
+	return inet_pton(AF_INET6, gateway, &route.rtmsg_gateway) == 1 &&
+	       ioctl(fd, SIOCADDRT, &route) == 0;
+}
+
+/* As in a container: what the node gives, and nothing that others announce;
+ * none at all where it gives none, so that no program waits for it. */
+static void
+set_ipv6(const char *link)
+{
+	char word[BOOT_FACT];
+	int fd;
+
+	if (!boot_fact("address6", word, sizeof(word))) {
+		write_sysctl("all", "disable_ipv6", "1");
+		return;
+	}
+	write_sysctl(link, "accept_ra", "0");
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || !set_address6(fd, link, word) ||
+	    !boot_fact("gateway6", word, sizeof(word)) ||
+	    !set_route6(fd, link, word))
+		boot_say("set up IPv6: %s", strerror(errno));
+	close(fd);
+}
+
 void
 boot_set_network(void)
 {
@@ -139,6 +203,7 @@ boot_set_network(void)
 	    !set_link(fd, link, word) ||
 	    !boot_fact("gateway", word, sizeof(word)) || !set_route(fd, word))
 		boot_fail("set up the network (virtio_net, qemu_fw_cfg)");
+	set_ipv6(link);
 	if (boot_fact("dns", word, sizeof(word)))
 		set_resolver(word);
 	close(fd);

@@ -200,6 +200,27 @@ add_sockets(struct args *a)
 	add_option(a, "-serial", "chardev:console");
 }
 
+/* The addresses that the firewall knows. */
+static void
+add_ipv6(struct args *a, const struct kvm_machine *m)
+{
+	const struct hv_node *node = m->node;
+	char address[CONFINE_ADDR6_MAX], text[CONFINE_ADDR6_MAX + 4];
+	struct ipv6_net net6;
+
+	if (node->gateway6[0] == '\0')
+		return;
+	snprintf(text, sizeof(text), "%s/%d", node->gateway6, node->prefix6);
+	if (ipv6_net_parse(text, &net6, NULL) < 0)
+		return; /* the node has checked its settings */
+	confine_address6(&net6, m->vm->address, address);
+	add(a, "-fw_cfg");
+	add(a, "name=opt/org.qvd/address6,string=%s/%d", address,
+	    node->prefix6);
+	add(a, "-fw_cfg");
+	add(a, "name=opt/org.qvd/gateway6,string=%s", node->gateway6);
+}
+
 /* What the guest is told of itself, under /sys/firmware/qemu_fw_cfg. */
 static void
 add_facts(struct args *a, const struct kvm_machine *m)
@@ -218,6 +239,7 @@ add_facts(struct args *a, const struct kvm_machine *m)
 	add(a, "-fw_cfg");
 	add(a, "name=opt/org.qvd/address,string=%s/%d", m->vm->address,
 	    m->node->prefix);
+	add_ipv6(a, m);
 	/* These have commas, or are secret: arguments can be seen. */
 	add_option(a, "-fw_cfg", "name=opt/org.qvd/dns,file=/dns");
 	add_option(a, "-fw_cfg", "name=opt/org.qvd/secret,file=/secret");

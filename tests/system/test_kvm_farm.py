@@ -2,6 +2,7 @@
 """Virtual machines of a farm: rows in the database become machines, whose
 agent answers over TCP, and what is killed is found again."""
 
+import ipaddress
 import os
 import select
 import socket
@@ -25,6 +26,7 @@ def farm():
                                   programs=[kvmguest.vma()])
         farm.qvd("config", "set", "vm.kvm.accel", "tcg")
         farm.qvd("config", "set", "vm.stop.grace", "60s")
+        farm.qvd("config", "set", "vm.network.gateway6", "fd00:6::1/64")
         farm.add_osf("kvm", tree, "--hypervisor", "kvm", "--memory", "512M",
                      "--home", "64M")
         farm.add_user("alice", "secret")
@@ -194,7 +196,7 @@ def test_suspended_through_rows(farm):
     try:
         said = farm.qvd("vm", "suspend", "alice/machine", check=False)
     finally:
-        run("umount", place)
+        run("umount", "-l", place)  # QEMU may still close its file there
     assert said.status and "save its state" in said.err, said.err
     farm.wait_event("vm.suspend-failed", vm)
     now = row(farm, vm)
@@ -209,9 +211,10 @@ def test_suspended_through_rows(farm):
     said = farm.qvd("vm", "del", vm, check=False)
     assert said.status and "suspended" in said.err
     for who in (("qvd-hkd-main", "main"), ("qvd-hkd", None)):
+        n = farm.event_names().count("host.started")
         farm.kill(*who)
-        wait_house(farm)
-        eventually(lambda: row(farm, vm)["state"] == "suspended")
+        farm.wait_event("host.started", count=n + 1, timeout=120)
+        assert row(farm, vm)["state"] == "suspended"
 
     # Another machine can't go on from it; it waits until it is set back.
     farm.qvd("osf", "set", "kvm", "--machine", "microvm", "--accel", "tcg",
@@ -253,6 +256,13 @@ def test_suspended_through_rows(farm):
     farm.qvd("home", "forget", vm, "one")
 
 
+def address6(farm, vm):
+    """As the node derives it: the last four bytes are those of IPv4."""
+    four = ipaddress.ip_address(
+        farm.one("SELECT host(address) FROM vms WHERE id = %s", vm))
+    return str(ipaddress.ip_address("fd00:6::") + int(four))
+
+
 def test_one_image_two_hypervisors(farm):
     """The same commit as a machine and as a container."""
     tree = kvmguest.make_system(farm.dir / "both")
@@ -281,6 +291,13 @@ def test_one_image_two_hypervisors(farm):
              "/sys/block/vda/ro), $(hostname); echo E''ND2\n"))
         kept = "1 1" if boot == 1 else "1 2 1 2"
         assert f"GOT {kept}, read-only 1, both" in said
+        # It has the address that its node knows, and answers there.
+        if boot == 1:
+            assert "fd00:6::" in console(
+                farm, vm, ("END6", "ip -6 addr; echo E''ND6\n"))
+            eventually(lambda: "1 received" in run(
+                *farm.prefix, "ping", "-6", "-c1", "-W5",
+                address6(farm, vm), check=False), 60)
         if boot == 2:
             console(farm, vm, ("END3", CHANGES))
         want(farm, vm, False)

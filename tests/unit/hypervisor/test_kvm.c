@@ -7,7 +7,9 @@
 #include "hypervisor/kvm_priv.h"
 #include "json/json.h"
 
-static const struct hv_node node = { .gateway = "10.88.0.1", .prefix = 16 };
+static const struct hv_node node = {
+	.gateway = "10.88.0.1", .prefix = 16, .gateway6 = ""
+};
 static const struct hv_vm vm = {
 	.vm_id = 7, .hostname = "desk", .address = "10.88.0.9", .memory_mb = 512
 };
