@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""N desktops on one node: nxagent, a window manager and a terminal in each,
-started through HKD from rows, with a session that a client has begun."""
+"""N desktops on one node, started through HKD from rows, with a session that
+a client has begun: nxagent, a window manager and a terminal in each (`plain`),
+or the whole demonstration desktop, with panel, icons and wallpaper."""
 
 import concurrent.futures
 import json
 import pathlib
 import re
 import select
+import shutil
 import socket
 import statistics
+import subprocess
+import tempfile
 import time
 
 import results
 import zram
-from qvdlab import Display, Farm
+from qvdlab import Display, Farm, image
 from starts import add_vms, start_all
 
 AREA = "density"
@@ -24,10 +28,10 @@ X_HELLO = b"l\0\x0b\0\0\0\0\0\0\0\0\0"    # X11, no authorisation
 
 
 class Node:
-    """A farm of `demo` desktops and what they use."""
+    """A farm of desktops and what they use."""
 
-    def __init__(self, farm, screen):
-        self.farm, self.screen = farm, screen
+    def __init__(self, farm, screen, kind):
+        self.farm, self.screen, self.kind = farm, screen, kind
         self.vms = []
         unified = pathlib.Path("/sys/fs/cgroup/unified")
         self.group = (unified if unified.exists() else
@@ -196,7 +200,7 @@ def bench_awake(node, n):
     before = node.cpu_s()
     time.sleep(IDLE_S)             # the measurement itself: an idle wait
     idle = (node.cpu_s() - before) / IDLE_S * 100
-    name = f"{n} desktops"
+    name = f"{n} {node.kind} desktops"
     results.add(AREA, f"{name}: start of one until its agent answers", "ms",
                 report_starts(node.farm), None, None, "<= 1000")
     results.add(AREA, f"{name}: memory of all", "MB", full, None, None,
@@ -222,7 +226,7 @@ def bench_hibernated(node, n, more):
     wakes = [wake(node, vm) for vm in node.vms[:WAKES]]
     for vm in node.vms[WAKES:(n + more) // 10]:
         wake(node, vm)
-    name = f"{n + more} desktops, 90 % hibernated"
+    name = f"{n + more} {node.kind} desktops, 90 % hibernated"
     goals = zram.there_is()
     print(f"desktops: memory of one more that is hibernated "
           f"{marginal:.1f} MB" + ("" if goals else
@@ -239,11 +243,33 @@ def bench_hibernated(node, n, more):
           flush=True)
 
 
-def bench(n, more):
-    with Farm(images=["demo"]) as farm, Display(farm) as screen:
+def source(kind, folder):
+    """The image: `demo` as it is, or `plain` with a terminal only."""
+    if kind == "demo":
+        return image("demo")
+    tar, tree = folder / "plain.tar", folder / "plain"
+    start = tree / "etc/qvd/autostart"
+    start.parent.mkdir(parents=True)
+    start.write_text("xterm -title Terminal &\n")
+    shutil.copyfile(image("demo"), tar)
+    # What comes later in an archive counts.
+    subprocess.run(["tar", "-C", tree, "--owner=0", "--group=0", "-rf", tar,
+                    "./etc/qvd/autostart"], check=True)
+    return tar
+
+
+# Without a window manager on the client's screen nxagent makes a window of
+# three quarters of it: 1024x768.
+SCREEN = "1366x1024"
+
+
+def bench(n, more, kind):
+    with tempfile.TemporaryDirectory() as folder, Farm() as farm, \
+            Display(farm, SCREEN) as screen:
+        farm.add_osf("demo", source(kind, pathlib.Path(folder)))
         farm.add_user("alice", "secret")
         # On a host with v2 alone the limit of swap counts.
         farm.qvd("osf", "set", "demo", "--swap", "1G")
-        node = Node(farm, screen)
+        node = Node(farm, screen, kind)
         bench_awake(node, n)
         bench_hibernated(node, n, more)

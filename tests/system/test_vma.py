@@ -411,6 +411,24 @@ def test_a_desktop_that_ignores_its_end():
         assert len(box.processes()) == 1
 
 
+@pytest.mark.parametrize("own, expected", [
+    ("", "131072"), ("MALLOC_MMAP_THRESHOLD_=4096\n", "4096")])
+def test_the_environment_of_a_session(own, expected):
+    """Memory is given back, unless the image says otherwise; who the user is
+    it can't say."""
+    program = ("etc/qvd/session", 0o755,
+               "#!/bin/sh\nenv >~/env.new\nmv ~/env.new ~/env\n"
+               "exec sleep 1000")
+    image = ("etc/environment", 0o644, own + 'TZ="Europe/Madrid"\nHOME=/x\n')
+    with Display() as screen, Box(files=[program, image]) as box:
+        box.connect(screen)
+        file = box.path("/home/alice/env")
+        eventually(file.exists, 20)
+        env = dict(x.split("=", 1) for x in file.read_text().splitlines())
+        assert env["MALLOC_MMAP_THRESHOLD_"] == expected
+        assert (env["TZ"], env["HOME"]) == ("Europe/Madrid", "/home/alice")
+
+
 # ---- hooks ----
 
 def test_a_hook_refuses_an_action():
