@@ -29,9 +29,7 @@ class Debris:
         self.group = next(d for d in leaks.cgroup_dirs(farm)
                           if d.name == str(farm.vm) and d.parent.name == "ct"
                           ).parent / "900001"
-        self.group.mkdir()
-        run(*farm.prefix, "ip", "link", "add", "qvd900002", "type", "veth",
-            "peer", "name", "p900002")
+        self.left_by_vms()
         run(*farm.prefix, "nft", "add", "element", "bridge", "qvd", "macip",
             '{ "qvd900003" . 54:52:00:58:77:77 . 10.88.119.119 }')
         # The helper reads the sets when it starts. The end of the repair
@@ -47,6 +45,14 @@ class Debris:
         self.mount = farm.run / "mnt/dead"
         self.image = farm.data / "homes/900006.img"
 
+    def left_by_vms(self):
+        """A desktop's own groups, and both kinds of ports."""
+        (self.group / "init.scope").mkdir(parents=True)
+        run(*self.farm.prefix, "ip", "link", "add", "qvd900002", "type",
+            "veth", "peer", "name", "p900002")
+        run(*self.farm.prefix, "ip", "tuntap", "add", "qvd900007", "mode",
+            "tap")
+
     def starts(self):
         return self.farm.one("SELECT count(*) FROM events "
                              "WHERE name = 'host.started'")
@@ -59,8 +65,15 @@ class Debris:
         upper.mkdir(parents=True)
         (upper / "file").write_text("changed")
         self.mount.mkdir(exist_ok=True)
-        # Where the house-keeper sees it, whichever namespace that is.
+        # Where the house-keeper sees it, whichever namespace that is. A root
+        # over it, so that it can't go first.
         run("mount", "-t", "tmpfs", "dead", self.mount)
+        for d in ("lower", "upper", "work", "root"):
+            (self.mount / d).mkdir()
+        run("mount", "-t", "overlay", "-o",
+            ",".join(f"{d}dir={self.mount}/{d}"
+                     for d in ("lower", "upper", "work")),
+            "dead", self.mount / "root")
         self.image.write_bytes(bytes(1 << 20))
         self.loop = run("losetup", "--find", "--show", self.image).strip()
 
@@ -69,6 +82,7 @@ class Debris:
         return {name for name, is_there in {
             "cgroups": self.group.exists(),
             "link": "qvd900002" in leaks.links(self.farm),
+            "tap": "qvd900007" in leaks.links(self.farm),
             "firewall elements": "qvd900003" in rules,
             "notes": self.notes.exists(),
             "changes": self.changes.exists(),
@@ -77,17 +91,19 @@ class Debris:
             if is_there}
 
     def remove(self):
-        run("umount", "-l", self.mount, check=False)
+        run("umount", "-R", "-l", self.mount, check=False)
         if str(self.image) in run("losetup", "-a"):
             run("losetup", "-d", self.loop, check=False)
-        run(*self.farm.prefix, "ip", "link", "del", "qvd900002", check=False)
+        for link in ("qvd900002", "qvd900007"):
+            run(*self.farm.prefix, "ip", "link", "del", link, check=False)
         for path in (self.notes, self.changes):
             shutil.rmtree(path, ignore_errors=True)
-        if self.group.exists():
-            self.group.rmdir()
+        for group in (self.group / "init.scope", self.group):
+            if group.exists():
+                group.rmdir()
 
 
-ALL = {"cgroups", "link", "firewall elements", "notes", "changes", "mount",
+ALL = {"cgroups", "link", "tap", "firewall elements", "notes", "changes", "mount",
        "loop device"}
 
 
@@ -116,29 +132,27 @@ def test_repair(house):
     try:
         # The daemon's own start has done its part.
         assert debris.there() == set()
-        debris.group.mkdir()
-        run(*house.prefix, "ip", "link", "add", "qvd900002", "type", "veth",
-            "peer", "name", "p900002")
+        debris.left_by_vms()
         debris.rest()
         there = debris.there()
         assert there == ALL - {"firewall elements"}
         found = house.qvd("host", "repair", house.host, "--dry-run",
                           json=True)
-        assert {i["what"] for i in found} == there
+        named = sorted((i["vm_id"], i["what"]) for i in found)
+        assert named == [(0, "mount"), (0, "mount"), (900001, "cgroups"),
+                         (900002, "link"), (900004, "notes"),
+                         (900005, "changes"), (900006, "loop device"),
+                         (900007, "link")]
         assert debris.there() == there, "a dry run removes nothing"
-        by_vm = {i["what"]: i["vm_id"] for i in found}
-        assert by_vm == {"cgroups": 900001, "link": 900002, "notes": 900004,
-                         "changes": 900005, "mount": 0,
-                         "loop device": 900006}
         removed = house.qvd("host", "repair", house.host, json=True)
-        assert {i["what"] for i in removed} == there
+        assert sorted((i["vm_id"], i["what"]) for i in removed) == named
         assert not any("error" in i for i in removed)
         assert debris.there() == set()
         assert house.qvd("host", "repair", house.host).out \
             == "Nothing was left behind.\n"
         assert house.one("SELECT count(*) FROM audit WHERE "
                          "action = 'hosts.repair'") >= 3
-        eventually(lambda: "removed what a crash had left: 6 things" in
+        eventually(lambda: "removed what a crash had left: 8 things" in
                    [e[1] for e in house.events()])
         runs(house, pid)
     finally:
