@@ -93,17 +93,27 @@ take_line(struct agent *agent, const char *text, size_t len)
 
 	if (json_parse(text, len, &line, NULL) < 0)
 		return;
+	word = json_get_str(line, "event", NULL);
+	if (word != NULL && str_eq(word, "poweroff"))
+		agent->ends = true;
 	word = json_get_str(line, "session", NULL);
 	if (word != NULL && session_state_from_str(word, &session)) {
 		agent->session = session;
 		say_soon(agent);
 		if (!agent->heard) {
 			agent->heard = true;
+			agent->ends = false;
 			agent->pause_ms = PAUSE_FIRST_MS;
 			vm_agent_ready(agent->vm);
 		}
 	}
 	json_decref(line);
+}
+
+bool
+agent_ends(const struct agent *agent)
+{
+	return agent->ends;
 }
 
 static bool

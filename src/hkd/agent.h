@@ -25,6 +25,7 @@ struct agent {
 	struct timer timer; /* the next attempt, or the next write */
 	int64_t pause_ms;
 	bool heard; /* its first line came on this stream */
+	bool ends;  /* and its last: it powers off, in order */
 	int lines;  /* in the second that began at */
 	int64_t second_ms;
 	enum session_state session; /* the newest that it said */
@@ -37,6 +38,8 @@ void agent_done(struct agent *agent);
  * long the first attempt waits for the agent's socket. */
 void agent_open(struct agent *agent, int64_t wait_ms);
 void agent_close(struct agent *agent);
+/* It said on its last stream that it was powering off. */
+bool agent_ends(const struct agent *agent);
 /* It listens, or goes on trying to. */
 bool agent_is_open(const struct agent *agent);
 

@@ -19,6 +19,7 @@
 #include "base/time.h"
 #include "model/machine.h"
 
+static void on_ended(void *arg);
 static void on_deadline(void *arg);
 static void on_step_timer(void *arg);
 
@@ -38,6 +39,7 @@ vm_get(struct node *node, int64_t id)
 	timer_init(&vm->deadline, node->loop, on_deadline, vm);
 	timer_init(&vm->step_timer, node->loop, on_step_timer, vm);
 	timer_init(&vm->idle, node->loop, vm_on_idle, vm);
+	timer_init(&vm->exit_timer, node->loop, on_ended, vm);
 	agent_init(&vm->agent, vm);
 	vm_expiry_init(vm);
 	map_set(&node->vms, (uint64_t)id, vm);
@@ -50,6 +52,7 @@ unwatch_exit(struct vm *vm)
 	if (vm->exit_watched)
 		watch_done(&vm->exit);
 	vm->exit_watched = false;
+	timer_stop(&vm->exit_timer);
 	closep(&vm->pidfd);
 }
 
@@ -67,6 +70,7 @@ vm_free(struct vm *vm)
 	timer_done(&vm->deadline);
 	timer_done(&vm->step_timer);
 	timer_done(&vm->idle);
+	timer_done(&vm->exit_timer);
 	map_del(&vm->node->vms, (uint64_t)vm->id);
 	free(vm->want.name);
 	free(vm->want.owner);
@@ -268,13 +272,28 @@ on_deadline(void *arg)
 
 /* The end of the container */
 
+/* Somebody in it turned it off: nothing failed, and nothing is said of its
+ * image. It is not started again before somebody wants it. */
 static void
-on_ended(int events, void *arg)
+powered_off(struct vm *vm)
+{
+	int64_t since = time_now_ms() - vm->run_since_ms;
+
+	vm->asked = vm->state != VM_STATE_RUNNING;
+	vm_cancel_step(vm);
+	vm_set_text(vm, "%s", "");
+	vm_event(vm, "vm.powered-off", since, "powered off from inside");
+	vm_enter(vm, VM_EVENT_EXIT);
+	vm_reconcile(vm);
+}
+
+static void
+on_ended(void *arg)
 {
 	struct vm *vm = arg;
 	struct err err;
+	bool in_order = agent_ends(&vm->agent);
 
-	unwatch_exit(vm);
 	agent_close(&vm->agent);
 	vm_idle_forget(vm);
 	vm_expiry_forget(vm);
@@ -299,11 +318,24 @@ on_ended(int events, void *arg)
 		vm_fail(vm, VM_EVENT_EXIT, "vm.start-failed", &err);
 		return;
 	}
+	if (in_order) {
+		powered_off(vm);
+		return;
+	}
 	err_set(&err, ERR_VM_LOST,
-	    "VM %lld ended by itself: it was powered off from inside, or its "
-	    "agent died",
+	    "VM %lld ended by itself: its agent, or its system, died",
 	    (long long)vm->id);
 	vm_fail(vm, VM_EVENT_EXIT, "vm.died", &err);
+}
+
+/* What it said before may be read after this, in the same turn of the loop. */
+static void
+on_exit_seen(int events, void *arg)
+{
+	struct vm *vm = arg;
+
+	unwatch_exit(vm);
+	timer_start(&vm->exit_timer, 0);
 }
 
 void
@@ -313,7 +345,7 @@ vm_watch_exit(struct vm *vm, int pidfd)
 	if (pidfd < 0)
 		return;
 	vm->pidfd = pidfd;
-	watch_init(&vm->exit, vm->node->loop, pidfd, on_ended, vm);
+	watch_init(&vm->exit, vm->node->loop, pidfd, on_exit_seen, vm);
 	watch_set(&vm->exit, WATCH_READ);
 	vm->exit_watched = true;
 }

@@ -94,6 +94,7 @@ struct vm {
 	int pidfd;
 	struct watch exit;
 	bool exit_watched;
+	struct timer exit_timer; /* it has ended; its last words come first */
 	struct agent agent;
 	struct agent_call *poweroff;
 	struct {

@@ -121,6 +121,8 @@ end(struct vma *vma)
 		return;
 	vma->ending = true;
 	log_info("ending everything");
+	/* The node is not to take it for a crash. */
+	session_publish(vma, json_pack("{ss}", "event", "poweroff"));
 	session_end(vma->session, on_session_stopped, vma);
 }
 

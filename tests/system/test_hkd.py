@@ -152,6 +152,18 @@ def test_dies(house, vm):
     assert start(house, vm)["error_id"] is None
 
 
+def test_powered_off_from_inside(house, vm):
+    """No crash, which a roll-out would count."""
+    pid = start(house, vm)["pid"]
+    os.kill(pid, signal.SIGTERM)  # as its root may
+    run = wait(house, vm, "stopped")
+    assert run["error_id"] is None
+    house.wait_event("vm.powered-off", vm)
+    assert "vm.died" not in house.event_names(vm)
+    house.assert_clean(vm)
+    start(house, vm)
+
+
 def test_dies_unseen(house, vm):
     pid = start(house, vm)["pid"]
     main, = house.pids("qvd-hkd-main", "main")
