@@ -100,7 +100,7 @@ struct vm_args {
 	const char *address;
 	const char *egress;
 	int64_t rate_kbit;
-	bool keep_state;
+	bool forget_state;
 };
 
 #define FIELD_VM_ID                                                          \
@@ -113,7 +113,7 @@ static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
 	FIELD_END };
 static const struct field clean_fields[] = { FIELD_VM_ID,
-	FIELD(struct vm_args, keep_state, BOOL), FIELD_END };
+	FIELD(struct vm_args, forget_state, BOOL), FIELD_END };
 #define FIELDS_NETWORK                                                         \
 	FIELD(                                                                 \
 	    struct vm_args, address, STR, .flags = FIELD_REQUIRED, .max = 15), \

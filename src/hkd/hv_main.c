@@ -88,14 +88,12 @@ do_stop(const struct hv_request *q, struct err *err)
 static int
 do_clean(const struct hv_request *q, struct err *err)
 {
-	/* Also when a start that was to go on from it is undone. */
-	bool keep = json_get_bool(q->args, "keep_state", false) ||
-		    json_get_bool(q->args, "resume", false);
+	bool forget = json_get_bool(q->args, "forget_state", false);
 	json_t *removed = json_array();
 	int r;
 
 	if ((r = q->ops->clean(&q->node, q->vm_id, removed, err)) < 0 ||
-	    (!keep && (r = hv_state_forget(&q->node, q->vm_id, err)) < 0)) {
+	    (forget && (r = hv_state_forget(&q->node, q->vm_id, err)) < 0)) {
 		json_decref(removed);
 		return r;
 	}

@@ -103,7 +103,7 @@ not_found(struct vm *vm)
 		vm->run_since_ms = time_now_ms();
 		vm_ask(vm, "vm.clean",
 		    json_pack(
-			"{sb}", "keep_state", vm->state != VM_STATE_STOPPED),
+			"{sb}", "forget_state", vm->state == VM_STATE_STOPPED),
 		    CLEAN_MS, on_bits_removed);
 		return;
 	}
@@ -147,7 +147,8 @@ on_unknown_stopped(
 	struct vm *vm = arg;
 
 	closep(&fd);
-	vm_ask(vm, "vm.clean", json_object(), CLEAN_MS, on_bits_removed);
+	vm_ask(vm, "vm.clean", json_pack("{sb}", "forget_state", 1), CLEAN_MS,
+	    on_bits_removed);
 }
 
 void

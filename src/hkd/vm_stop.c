@@ -94,7 +94,7 @@ vm_stop_clean(struct vm *vm)
 {
 	vm->step = VM_STEP_CLEAN;
 	vm_ask(vm, "vm.clean",
-	    json_pack("{sb}", "keep_state", (int)vm->keeps_state), CLEAN_MS,
+	    json_pack("{sb}", "forget_state", (int)!vm->keeps_state), CLEAN_MS,
 	    on_cleaned);
 }
 

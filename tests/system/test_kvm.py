@@ -91,7 +91,7 @@ def ask_guest(node, command, vm_id=1):
 def suspend(node, vm_id=1):
     """To disk, and nothing else of it is left."""
     assert node.ask("vm.suspend", vm_id=vm_id)["bytes"] > 0
-    assert node.ask("vm.clean", vm_id=vm_id, keep_state=True)["saved"]
+    assert node.ask("vm.clean", vm_id=vm_id)["saved"]
 
 
 def ended(pidfd, timeout):
@@ -223,7 +223,7 @@ def test_suspended_to_disk_and_back(node, machine):
                 "memory_mb": 128, "cpu_percent": 100, "resume": True, **other}
         failed = fails(node, "vm.start", **node.spec(1, node.default, **spec))
         assert failed.id == "conflict" and word in failed.message
-        assert node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
+        assert node.ask("vm.clean", vm_id=1)["saved"]
     start(node, machine=machine, resume=True)
     assert ask_guest(node, "cat /tmp/mark; wc -l </disk/boots").split() == \
         ["here", "1"]
@@ -242,15 +242,15 @@ def test_damaged_state_is_kept_aside(node):
                      memory_mb=128, cpu_percent=100, resume=True)
     failed = fails(node, "vm.start", **spec)
     assert failed.id == "vm-start-failed" and "saved state" in failed.message
-    assert not node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
+    assert not node.ask("vm.clean", vm_id=1)["saved"]
     assert not node.left(1)
     assert fails(node, "vm.start", **spec).id == "vm-lost"
-    node.ask("vm.clean", vm_id=1, keep_state=True)
+    node.ask("vm.clean", vm_id=1)
     boot(node)
     failed = state.with_name("state.failed")
     assert failed.exists()
     node.ask("vm.stop", vm_id=1, grace_ms=0)
-    node.ask("vm.clean", vm_id=1)
+    node.ask("vm.clean", vm_id=1, forget_state=True)
     assert not failed.exists()
 
 
@@ -265,7 +265,7 @@ def test_helper_killed_while_saving(node):
         node.start()
         node.setup()
         if ended(pidfd, 0.2):
-            assert node.ask("vm.clean", vm_id=1, keep_state=True)["saved"]
+            assert node.ask("vm.clean", vm_id=1)["saved"]
             start(node, resume=True)
         else:
             node.ask("vm.adopt", vm_id=1, address="10.88.0.3")
@@ -322,7 +322,7 @@ def test_commit_of_a_disk(node):
     (before / "state").write_text("")
     failed = refused()
     assert failed.id == "conflict" and "suspended" in failed.message
-    (before / "state").unlink()
+    (before / "state").unlink()  # it hasn't been forgotten
     done = commit(node, 20)
     assert done["hypervisors"] == "kvm" and done["files"] == 5
     assert not node.left(1)
