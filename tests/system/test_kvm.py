@@ -354,7 +354,7 @@ def test_snapshots_of_its_home(node):
     for op in ("home.snapshot", "home.restore"):
         failed = fails(node, op, name="one", **home)
         assert failed.id == "conflict" and "suspended" in failed.message
-    node.ask("vm.clean", vm_id=1)
+    node.ask("vm.clean", vm_id=1, forget_state=True)
     disk = node.data / "homes/1.raw"
     with disk.open("r+b") as f:
         f.seek(30 << 20)
