@@ -55,32 +55,51 @@ sync_names(const char *path, struct err *err)
 		   : 0;
 }
 
+/* "state", or one of what belongs to it: also a file that was only begun when
+ * its writer was killed. */
+static bool
+is_of_state(const char *name, bool failed)
+{
+	return str_starts(name, "state.") &&
+	       (failed || !str_eq(name, "state.failed"));
+}
+
 /* The state first: without it the others mean nothing. */
 static int
-forget_in(const char *dir, bool failed, struct err *err)
+forget_each(DIR *dir, const char *path, bool failed, struct err *err)
 {
-	static const char *const names[] = { "state", "state.new",
-		"state.machine", "state.failed" };
-	size_t i, n = ARRAY_SIZE(names) - (failed ? 0 : 1);
-	bool any = false;
+	const struct dirent *e;
+	bool any = unlinkat(dirfd(dir), "state", 0) == 0;
 
-	for (i = 0; i < n; i++) {
-		_cleanup_(freep)
-		char *path = xasprintf("%s/%s", dir, names[i]);
-
-		if (unlink(path) == 0)
-			any = true;
-		else if (errno != ENOENT)
-			return err_errno(
-			    err, ERR_SYSTEM, errno, "remove '%s'", path);
+	if (!any && errno != ENOENT)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "remove '%s/state'", path);
+	while ((e = readdir(dir)) != NULL) {
+		if (!is_of_state(e->d_name, failed))
+			continue;
+		if (unlinkat(dirfd(dir), e->d_name, 0) < 0)
+			return err_errno(err, ERR_SYSTEM, errno,
+			    "remove '%s/%s'", path, e->d_name);
+		any = true;
 	}
-	if (any) {
-		_cleanup_(freep)
-		char *path = xasprintf("%s/state", dir);
-
-		return sync_names(path, err);
-	}
+	if (any && fsync(dirfd(dir)) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "sync '%s'", path);
 	return 0;
+}
+
+static int
+forget_in(const char *path, bool failed, struct err *err)
+{
+	DIR *dir = opendir(path);
+	int r;
+
+	if (dir == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
+	r = forget_each(dir, path, failed, err);
+	closedir(dir);
+	return r;
 }
 
 /* Calls fn for each version of the image that the VM has changes to. */
@@ -371,11 +390,11 @@ kvm_state_recover(const struct hv_op *op, struct qmp *q, struct err *err)
 	const char *status;
 	int r;
 
-	/* A migration that went on would pause the guest again at its end. */
-	if ((r = ask_events(q, err)) < 0 ||
-	    (r = qmp_run(
+	if ((r = qmp_run(
 		 q, "query-migrate", NULL, -1, KVM_QMP_MS, &info, err)) < 0)
 		return r;
+	/* One that went on would pause the guest again at its end. Who began
+	 * it has asked for events, and while it goes on nobody can. */
 	status = json_get_str(info, "status", "none");
 	if (!str_eq(status, "none") && !str_eq(status, "completed") &&
 	    !str_eq(status, "failed") && !str_eq(status, "cancelled")) {
