@@ -101,7 +101,7 @@ on_refs(const json_t *result, int fd, const struct err *err, void *arg)
 	struct garbage *c = arg;
 	const json_t *images = json_object_get(result, "images"), *id;
 	_cleanup_(buf_done)
-	struct buf ids;
+	struct buf ids = { 0 };
 	_cleanup_(freep)
 	char *text = NULL;
 	struct db_params p = { 0 };
