@@ -192,16 +192,26 @@ look_stop(struct request *req, const struct db_result *res, char *text,
 	return 0;
 }
 
+/* It is written: the answer, or first what becomes of it. */
+static void
+wait_or_answer(struct request *req,
+    int (*look)(struct request *, const struct db_result *, char *, size_t,
+	struct err *),
+    int64_t timeout_ms)
+{
+	if (req->wait)
+		await_start(
+		    req, "qvd_vm_runtimes", &look_stmt, look, timeout_ms);
+	else
+		respond_object(req, &resource_vms, req->id, 202);
+}
+
 /* Start */
 
 static void
 on_start_commit(struct request *req, const struct db_result *res)
 {
-	if (req->wait)
-		await_start(req, "qvd_vm_runtimes", &look_stmt, look_start,
-		    START_WAIT_MS);
-	else
-		respond_object(req, &resource_vms, req->id, 202);
+	wait_or_answer(req, look_start, START_WAIT_MS);
 }
 
 static void
@@ -406,11 +416,7 @@ vm_start(struct request *req)
 static void
 on_stop_commit(struct request *req, const struct db_result *res)
 {
-	if (req->wait)
-		await_start(req, "qvd_vm_runtimes", &look_stmt, look_stop,
-		    STOP_WAIT_MS);
-	else
-		respond_object(req, &resource_vms, req->id, 202);
+	wait_or_answer(req, look_stop, STOP_WAIT_MS);
 }
 
 static void
@@ -493,11 +499,7 @@ look_suspend(struct request *req, const struct db_result *res, char *text,
 static void
 on_suspend_commit(struct request *req, const struct db_result *res)
 {
-	if (req->wait)
-		await_start(req, "qvd_vm_runtimes", &look_stmt, look_suspend,
-		    SAVE_WAIT_MS);
-	else
-		respond_object(req, &resource_vms, req->id, 202);
+	wait_or_answer(req, look_suspend, SAVE_WAIT_MS);
 }
 
 static void

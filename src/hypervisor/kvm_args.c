@@ -97,6 +97,18 @@ add_file(struct args *a, const char *name, enum kvm_fd fd, bool writable)
 			    (int)!writable, "discard", "unmap"));
 }
 
+/* The file of that name, as it is. */
+static void
+add_raw(struct args *a, const char *name)
+{
+	char file[32];
+
+	snprintf(file, sizeof(file), "%s-file", name);
+	add_blockdev(
+	    a, json_pack("{ss ss ss ss ss}", "driver", "raw", "node-name", name,
+		   "file", file, "discard", "unmap", "detect-zeroes", "unmap"));
+}
+
 /* Where a commit goes: a machine's tar, or the image that a tool of QEMU's own
  * makes of the disk, for which the file is enough. */
 static void
@@ -105,9 +117,7 @@ add_pack(struct args *a, const struct kvm_machine *m)
 	add_file(a, "pack", KVM_FD_HOME, true);
 	if (!m->of_tree)
 		return;
-	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
-			    "node-name", "pack", "file", "pack-file", "discard",
-			    "unmap", "detect-zeroes", "unmap"));
+	add_raw(a, "pack");
 	/* Nobody could make room and let it go on. */
 	add_virtio(a, m, "blk", ",drive=pack,serial=pack,werror=report");
 }
@@ -116,9 +126,7 @@ static void
 add_home(struct args *a, const struct kvm_machine *m)
 {
 	add_file(a, "home", KVM_FD_HOME, true);
-	add_blockdev(a, json_pack("{ss ss ss ss ss}", "driver", "raw",
-			    "node-name", "home", "file", "home-file", "discard",
-			    "unmap", "detect-zeroes", "unmap"));
+	add_raw(a, "home");
 	add_virtio(a, m, "blk", ",drive=home,serial=home");
 }
 

@@ -358,26 +358,31 @@ kvm_jail_run(const struct hv_op *op, const struct kvm_machine *m,
 }
 
 void
-kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size)
+kvm_last_line(int fd, char *ret, size_t size)
 {
 	char text[4096], *p;
 	struct stat st;
 	off_t from;
 	ssize_t n;
 
-	str_copy(ret, size, "it doesn't say why");
-	if (fstat(m->fds[KVM_FD_LOG], &st) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
 	from = st.st_size > (off_t)sizeof(text) - 1
 		   ? st.st_size - (off_t)sizeof(text) + 1
 		   : 0;
-	n = pread(m->fds[KVM_FD_LOG], text, sizeof(text) - 1, from);
-	/* The last line is what it ended with. */
-	while (n > 0 && text[n - 1] == '\n')
+	n = pread(fd, text, sizeof(text) - 1, from);
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
 		n--;
 	text[n > 0 ? n : 0] = '\0';
 	p = strrchr(text, '\n');
 	p = p != NULL ? p + 1 : text;
 	if (*p != '\0')
 		str_escape(ret, size, p, strlen(p));
+}
+
+void
+kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size)
+{
+	str_copy(ret, size, "it doesn't say why");
+	kvm_last_line(m->fds[KVM_FD_LOG], ret, size);
 }

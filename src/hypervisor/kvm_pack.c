@@ -104,20 +104,9 @@ last_words(const struct hv_op *op, char *ret, size_t size)
 	char *path = xasprintf("%s/log/console.log", op->mnt);
 	_cleanup_(closep)
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	char text[4096], *p;
-	off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-	off_t from =
-	    end > (off_t)sizeof(text) - 1 ? end - (off_t)sizeof(text) + 1 : 0;
-	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, from);
 
 	str_copy(ret, size, "it said nothing");
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-		n--;
-	text[n > 0 ? n : 0] = '\0';
-	p = strrchr(text, '\n');
-	p = p != NULL ? p + 1 : text;
-	if (*p != '\0')
-		str_escape(ret, size, p, strlen(p));
+	kvm_last_line(fd, ret, size);
 }
 
 /* Waits for QEMU's end, and tells how much there is of what may become. */

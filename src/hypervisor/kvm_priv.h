@@ -100,6 +100,9 @@ int kvm_jail_run(const struct hv_op *op, const struct kvm_machine *m,
 /* What QEMU said before it ended: one line, printable. From the open log:
  * what now has its name may be QEMU's own making. */
 void kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size);
+/* The last line of a text that ends with it, escaped; ret stays as it was if
+ * there is none. */
+void kvm_last_line(int fd, char *ret, size_t size);
 
 /* Sockets in the VM's directory. Heap. */
 char *kvm_qmp_path(const struct hv_op *op);

@@ -39,9 +39,7 @@ def shared():
 @pytest.fixture
 def node(shared):
     yield shared
-    for vm in shared.ask("vm.list")["vms"]:
-        shared.ask("vm.stop", vm_id=vm, grace_ms=0)
-        shared.ask("vm.clean", vm_id=vm)
+    shared.remove_vms()
     for path in (shared.data / "vms", shared.data / "homes"):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(mode=0o700)

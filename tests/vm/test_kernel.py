@@ -35,9 +35,7 @@ def shared():
 @pytest.fixture
 def node(shared):
     yield shared
-    for vm in shared.ask("vm.list")["vms"]:
-        shared.ask("vm.stop", vm_id=vm, grace_ms=0)
-        shared.ask("vm.clean", vm_id=vm)
+    shared.remove_vms()
 
 
 def says(node, vm, name, part="ct"):
