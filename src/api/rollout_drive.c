@@ -99,44 +99,33 @@ static const struct db_stmt step_stmt = { "rollout_step",
 	"AND state = 'watching' AND step IS DISTINCT FROM nullif($3, '')",
 	3 };
 
+#define AWAITS IMAGE_AWAITS("r.new_image_id")
+
 static const struct db_stmt look_stmt = { "rollout_watching",
 	"SELECT r.id, r.wave, r.percent, r.wave_vms, r.watch_ms, "
 	"(extract(epoch FROM clock_timestamp() - r.wave_at) * 1000)::bigint "
-	"AS wave_age_ms, " IMAGE_AWAITS(
-	    "r.new_image_id") " AS awaits, n.version AS new_version, p.version "
-			      "AS old_version, "
-			      "(SELECT count(*) FROM vms v WHERE v.osf_id = "
-			      "r.osf_id "
-			      "AND v.tag = r.tag) AS vms, "
-			      "(SELECT count(*) FROM rollout_members m WHERE "
-			      "m.rollout_id = r.id) "
-			      "AS members, "
-			      "(SELECT count(DISTINCT e.vm_id) FROM events e "
-			      "WHERE e.image_id = r.new_image_id AND e.id > "
-			      "r.wave_event "
-			      "AND e.name = 'vm.running') AS wave_starts, "
-			      "f.starts AS new_starts, f.start_failures AS "
-			      "new_start_failures, "
-			      "f.crashes AS new_crashes, f.sessions AS "
-			      "new_sessions, "
-			      "f.session_failures AS new_session_failures, "
-			      "f.start_ms AS new_start_ms, f.desktop_ms AS "
-			      "new_desktop_ms, "
-			      "g.starts AS old_starts, g.start_failures AS "
-			      "old_start_failures, "
-			      "g.crashes AS old_crashes, g.sessions AS "
-			      "old_sessions, "
-			      "g.session_failures AS old_session_failures, "
-			      "g.start_ms AS old_start_ms, g.desktop_ms AS "
-			      "old_desktop_ms "
-			      "FROM rollouts r JOIN images n ON n.id = "
-			      "r.new_image_id "
-			      "JOIN images p ON p.id = r.old_image_id "
-			      "CROSS JOIN LATERAL "
-			      "image_figures(r.new_image_id, r.since_event) f "
-			      "CROSS JOIN LATERAL "
-			      "image_figures(r.old_image_id, 0) g "
-			      "WHERE r.state = 'watching' ORDER BY r.id",
+	"AS wave_age_ms, " AWAITS " AS awaits, "
+	"n.version AS new_version, p.version AS old_version, "
+	"(SELECT count(*) FROM vms v WHERE v.osf_id = r.osf_id "
+	"AND v.tag = r.tag) AS vms, "
+	"(SELECT count(*) FROM rollout_members m WHERE m.rollout_id = r.id) "
+	"AS members, "
+	"(SELECT count(DISTINCT e.vm_id) FROM events e "
+	"WHERE e.image_id = r.new_image_id AND e.id > r.wave_event "
+	"AND e.name = 'vm.running') AS wave_starts, "
+	"f.starts AS new_starts, f.start_failures AS new_start_failures, "
+	"f.crashes AS new_crashes, f.sessions AS new_sessions, "
+	"f.session_failures AS new_session_failures, "
+	"f.start_ms AS new_start_ms, f.desktop_ms AS new_desktop_ms, "
+	"g.starts AS old_starts, g.start_failures AS old_start_failures, "
+	"g.crashes AS old_crashes, g.sessions AS old_sessions, "
+	"g.session_failures AS old_session_failures, "
+	"g.start_ms AS old_start_ms, g.desktop_ms AS old_desktop_ms "
+	"FROM rollouts r JOIN images n ON n.id = r.new_image_id "
+	"JOIN images p ON p.id = r.old_image_id "
+	"CROSS JOIN LATERAL image_figures(r.new_image_id, r.since_event) f "
+	"CROSS JOIN LATERAL image_figures(r.old_image_id, 0) g "
+	"WHERE r.state = 'watching' ORDER BY r.id",
 	0 };
 
 #define SAMPLES_MAX 1000 /* what image_figures() gives at most */

@@ -163,25 +163,23 @@ by_whom(struct request *req)
 
 /* Begin */
 
+#define AWAITS_IMAGE IMAGE_AWAITS("i.id")
+
 /* $1 image, $2 tag, $3 group, $4 host */
 static const struct db_stmt begin_look = { "rollout_begin_look",
 	"SELECT i.osf_id, i.version, i.state, i.blocked, o.name AS "
-	"osf, " IMAGE_AWAITS(
-	    "i.id") " AS awaits, "
-		    "g.image_id AS old_image_id, g.fixed, "
-		    "(SELECT r.id FROM rollouts r WHERE r.osf_id = i.osf_id "
-		    "AND "
-		    "r.tag = $2::text AND r.state IN ('watching', 'halted')) "
-		    "AS other, "
-		    "(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
-		    "AND v.tag = $2::text) AS vms, "
-		    "(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
-		    "AND v.tag = $2::text AND (v.vm_group = $3::text "
-		    "OR v.host_id = $4::int)) AS chosen "
-		    "FROM images i JOIN osfs o ON o.id = i.osf_id "
-		    "LEFT JOIN image_tags g ON g.osf_id = i.osf_id AND g.tag = "
-		    "$2::text "
-		    "WHERE i.id = $1::int",
+	"osf, " AWAITS_IMAGE " AS awaits, "
+	"g.image_id AS old_image_id, g.fixed, "
+	"(SELECT r.id FROM rollouts r WHERE r.osf_id = i.osf_id AND "
+	"r.tag = $2::text AND r.state IN ('watching', 'halted')) AS other, "
+	"(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
+	"AND v.tag = $2::text) AS vms, "
+	"(SELECT count(*) FROM vms v WHERE v.osf_id = i.osf_id "
+	"AND v.tag = $2::text AND (v.vm_group = $3::text "
+	"OR v.host_id = $4::int)) AS chosen "
+	"FROM images i JOIN osfs o ON o.id = i.osf_id "
+	"LEFT JOIN image_tags g ON g.osf_id = i.osf_id AND g.tag = $2::text "
+	"WHERE i.id = $1::int",
 	4 };
 /* The tag may have moved since it was looked at, and the image may have been
  * retired; both are locked, so that neither happens before there is a roll-out
@@ -388,12 +386,14 @@ static const struct db_stmt resume_stmt = { "rollout_resume",
 	"' to tag ' || tag || ' goes on, resumed ' || $2::text FROM "
 	"u), " ROLLOUT_EXPIRES "SELECT id FROM u",
 	2 };
+
+#define AWAITS_NEW IMAGE_AWAITS("r.new_image_id")
+
 static const struct db_stmt widen_look = { "rollout_widen_look",
-	"SELECT r.state, r.wave, r.percent, " IMAGE_AWAITS(
-	    "r.new_image_id") " AS awaits, (SELECT count(*) FROM vms v "
-			      "WHERE v.osf_id = r.osf_id AND v.tag = r.tag) AS "
-			      "vms "
-			      "FROM rollouts r WHERE r.id = $1 FOR UPDATE OF r",
+	"SELECT r.state, r.wave, r.percent, " AWAITS_NEW " AS awaits, "
+	"(SELECT count(*) FROM vms v "
+	"WHERE v.osf_id = r.osf_id AND v.tag = r.tag) AS vms "
+	"FROM rollouts r WHERE r.id = $1 FOR UPDATE OF r",
 	1 };
 
 static void
