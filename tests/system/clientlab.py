@@ -251,13 +251,17 @@ class Agent:
             self._write_options()
             self.process.send_signal(signal.SIGHUP)
 
-        def there():
+        stream = socket.socket(socket.AF_UNIX)
+
+        def connected():
             if self.xterm is not None:
                 self._poke()
-            return self.socket.exists()
-        eventually(there, 20, "the agent's socket")
-        stream = socket.socket(socket.AF_UNIX)
-        stream.connect(str(self.socket))
+            try:
+                stream.connect(str(self.socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False  # not made, or bound and not listening yet
+            return True
+        eventually(connected, 20, "the agent's socket")
         if self.xterm is None:
             self.xterm = threading.Thread(target=self._xterm, daemon=True)
             self.xterm.start()
@@ -281,11 +285,13 @@ class Agent:
         with contextlib.suppress(OSError):
             os.unlink(f"/tmp/.X{self.number}-lock")
             os.unlink(f"/tmp/.X11-unix/X{self.number}")
+        print(f"-- the agent of {self.name}\n{self.text()}")
         self.log.close()
 
 
 class Client:
-    """qvd-client with a home of its own."""
+    """qvd-client with a home of its own. What it said is told at the end,
+    where a failed test shows it."""
 
     def __init__(self, directory, server):
         self.server = server
@@ -336,4 +342,5 @@ class Client:
                 p.kill()
             p.wait()
             text = p.out.read_text(errors="replace")
+            print(f"-- {' '.join(map(str, p.args))}\n{text}")
             assert not any(b in text for b in BROKEN), text
