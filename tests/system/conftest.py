@@ -44,7 +44,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def _farm(**options):
-    need("root", "containers")
+    need("root", "containers",
+         *(f"image {name}" for name in options.get("images", ())))
     farm = Farm(**options)
     FARMS.append(farm)
     try:

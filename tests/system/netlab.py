@@ -12,8 +12,12 @@ import uuid
 
 import packets
 from nodelab import run
+from qvdlab.util import SLOW
 
 PACKETS = pathlib.Path(packets.__file__)
+# Seconds to wait for what may well not come: a fraction of what else is waited
+# for, because most tests here want that it doesn't.
+SOON = max(1, SLOW // 3)
 GATEWAY, IP1, IP2 = "10.88.0.1", "10.88.0.3", "10.88.0.4"
 MAC0, MAC1, MAC2 = (f"54:52:00:58:00:0{n}" for n in (1, 3, 4))
 OTHER = "54:52:00:aa:bb:cc"
@@ -26,7 +30,7 @@ REACH = r"""
 import socket, sys, threading
 def reach(address, port):
     try:
-        socket.create_connection((address, int(port)), 2).close()
+        socket.create_connection((address, int(port)), WAIT).close()
         sys.stdout.write(f'{address} {port}\n')
     except OSError:
         pass
@@ -82,7 +86,8 @@ class Net:
 
     def ping(self, where, address, *options):
         return " 0% packet loss" in self.do(
-            where, "ping", "-n", "-c1", "-W1", *options, address, check=False)
+            where, "ping", "-n", "-c1", f"-W{SOON}", *options, address,
+            check=False)
 
     def send(self, where, frames, iface=None):
         subprocess.run(
@@ -136,7 +141,8 @@ class Net:
 
     def reach(self, source, *targets):
         """Those of the (address, port) that a connection reaches."""
-        out = self.do(source, sys.executable, "-c", REACH,
+        out = self.do(source, sys.executable, "-c",
+                      REACH.replace("WAIT", str(2 * SOON)),
                       *(f"{a} {p}" for a, p in targets))
         return {(a, int(p)) for a, p in
                 (line.split() for line in out.splitlines())}

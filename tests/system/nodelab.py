@@ -63,7 +63,7 @@ def binary(path):
 
 
 class Node:
-    def __init__(self, cgroup_view=None, conf="", disk=None):
+    def __init__(self, cgroup_view=None, conf="", disk=None, **disk_args):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="qn", dir=BASE))
         self.dir.chmod(0o755)
         self.id = self.dir.name
@@ -73,6 +73,7 @@ class Node:
         self.cgroup_view = cgroup_view
         self.conf = conf
         self.disk = disk  # the data directory's: see make_disk()
+        self.disk_args = disk_args
         self.proc = self.sock = None
         self.next_id = 0
         self.answers = {}
@@ -94,20 +95,28 @@ class Node:
         self.close()
 
     def make_disk(self):
-        """A file system of our own for the data directory: mount options of
-        a tmpfs, "btrfs", or "project" for ext4 with project quotas (both in a
-        file; its loop device goes with it)."""
-        self.data.mkdir()
-        made = {"btrfs": (["mkfs.btrfs", "-q"], "loop"),
-                "project": (["mkfs.ext4", "-q", "-O", "quota,project", "-E",
-                             "quotatype=prjquota"], "loop,prjquota")}
-        if self.disk in made:
-            mkfs, options = made[self.disk]
+        """A file system of our own for the data directory: "btrfs",
+        "project" for ext4 with project quotas, "ext4" with disk_mb and
+        disk_inodes (all three in a file, whose loop device goes with it), or
+        mount options of a tmpfs, which can hold no root before Linux 6.3."""
+        def make(*mkfs, options="loop", disk_mb=1024, disk_inodes=0):
             file = self.dir / "disk"
             with file.open("wb") as f:
-                f.truncate(1024 * MB)
-            run(*mkfs, file)
+                f.truncate(disk_mb * MB)
+            run(*mkfs, *(["-N", disk_inodes] if disk_inodes else []), file)
             run("mount", "-o", options, file, self.data)
+
+        self.data.mkdir()
+        if self.disk == "btrfs":
+            make("mkfs.btrfs", "-q", **self.disk_args)
+        elif self.disk == "project":
+            make("mkfs.ext4", "-q", "-O", "quota,project", "-E",
+                 "quotatype=prjquota", options="loop,prjquota",
+                 **self.disk_args)
+        elif self.disk == "ext4":
+            # All of it is for files, in blocks as a large one has them.
+            make("mkfs.ext4", "-q", "-b", "4096", "-m", "0", "-O",
+                 "^has_journal", **self.disk_args)
         else:
             run("mount", "-t", "tmpfs", "-o", self.disk, "qvd-test",
                 self.data)
@@ -275,7 +284,8 @@ class Node:
         return self.ask_fd("vm.start", **self.spec(vm_id, checksum, **more))
 
     def connect(self, vm_id, wait_ms=5000):
-        _, fd = self.ask_fd("vm.channel", vm_id=vm_id, wait_ms=wait_ms)
+        _, fd = self.ask_fd("vm.channel", vm_id=vm_id,
+                             wait_ms=wait_ms * SLOW)
         s = socket.socket(fileno=fd)
         s.settimeout(10 * SLOW)
         return s

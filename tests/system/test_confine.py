@@ -315,7 +315,7 @@ def test_namespace_is_made_when_missing():
         checksum = node.image()
         pid = node.vm(1, checksum)[0]["pid"]
         assert " 0% packet loss" in run(
-            "nsenter", "-t", pid, "-n", "ping", "-n", "-c1", "-W1", GATEWAY)
+            "nsenter", "-t", pid, "-n", "ping", "-n", "-c1", "-W20", GATEWAY)
         # Another helper finds the same one.
         node.kill()
         node.start()

@@ -266,7 +266,7 @@ def test_space_is_given_back(node):
 
 
 def test_no_room_for_a_new_home():
-    with Node(disk="size=90m,nr_inodes=20000") as n:
+    with Node(disk="ext4", disk_mb=90, disk_inodes=20000) as n:
         n.setup()
         checksum = n.image()
         with (n.data / "fill").open("wb") as f:

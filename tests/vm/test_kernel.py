@@ -4,14 +4,13 @@ every controller, swap, PSI, project quotas, and a systemd that owns the root of
 the hierarchy. Run by tests/vm/conformance in a machine of its own; nothing of
 it is skipped."""
 
-import contextlib
 import os
 import pathlib
 import re
 import signal
 
 import pytest
-from nodelab import MB, UNIFIED, Failed, Node, eventually, run
+from nodelab import MB, UNIFIED, Node, eventually, run
 from qvdlab import Farm
 from test_storage import Home, fill
 
@@ -139,18 +138,6 @@ def test_hibernated_is_adopted(node):
     node.ask("vm.clean", vm_id=1)
     assert not node.left(1)
     os.close(pidfd)
-
-
-def test_a_device_needs_a_name(node):
-    """A device file of the image's is no device, whatever its mode."""
-    def disk(tree):
-        os.mknod(tree / "disk", 0o060666, os.makedev(254, 0))
-    with contextlib.suppress(Failed):
-        odd = node.image(image_id=4, extra=disk)
-        pid = node.vm(1, odd)[0]["pid"]
-        said = node.inside(pid, "/bin/busybox", "head", "-c1", "/disk",
-                           check=False)
-        assert "Permission denied" in said or "No such file" in said, said
 
 
 @pytest.fixture(scope="module")

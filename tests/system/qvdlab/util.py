@@ -49,7 +49,8 @@ def run(*args, timeout=60, check=True, **kwargs):
 
 def need(*what):
     """Skips the test, saying why, unless all of this is there: "root",
-    "containers", "kvm", or a program's name."""
+    "containers", "kvm", "image NAME", or a program's name. QVD_LAB_IMAGES has
+    the images that there are, on a machine that can't build any."""
     for thing in what:
         if thing == "root":
             if os.getuid() != 0:
@@ -61,6 +62,10 @@ def need(*what):
         elif thing == "kvm":
             if not os.access("/dev/kvm", os.R_OK | os.W_OK):
                 pytest.skip("/dev/kvm can't be used here")
+        elif thing.startswith("image "):
+            there = os.environ.get("QVD_LAB_IMAGES")
+            if there is not None and thing[6:] not in there.split():
+                pytest.skip(f"there is no {thing} on this machine")
         elif not shutil.which(thing):
             pytest.skip(f"{thing} is not installed (tools/setup installs it)")
 
