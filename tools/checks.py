@@ -21,7 +21,7 @@ LONG = bool(os.environ.get("QVD_LONG"))
 JOBS = os.environ.get("QVD_CHECK_JOBS") or str(max(2, os.cpu_count() or 2))
 # Per test; a hanging test fails, with the stacks of its threads.
 TEST_TIMEOUT_S = 240
-SUITE_TIMEOUT_S = 2400
+SUITE_TIMEOUT_S = 4 * 3600 if LONG else 2400
 
 
 class Totals:
