@@ -11,8 +11,8 @@ from qvdlab import TOP, Farm
 
 PROFILE = TOP / "dist/apparmor/qvd-desktop"
 
-# What nothing but the profile keeps a desktop's root from, each with a word:
-# done without it, refused with it. And what it may do in both.
+# What nothing but the profile keeps a desktop's root from: done without it,
+# refused with it. And what it may do in both.
 TRY = """run :
 try() { what=$1; shift; "$@" >/dev/null 2>&1 && echo $what; }
 put() { echo "$1" >"$2"; }
@@ -25,14 +25,14 @@ put() { echo "$1" >"$2"; }
 	try own-files sh -c 'echo x >/tmp/x && mv /tmp/x /home/x && rm /home/x'
 	try own-proc cat /proc/self/maps /proc/meminfo /proc/1/status
 	try own-name put x /proc/self/comm
-	try own-tty sh -c ': >/dev/null </dev/zero >/dev/tty || : </dev/ptmx'
-	try own-network ping -c1 -W9 10.88.0.1
+	try own-devices sh -c 'cat </dev/null >/dev/ptmx'
+	try own-network ip -4 route get 10.88.0.1
 	try own-sys cat /sys/class/net/eth0/address
 } >/home/done.new
 mv /home/done.new /home/done
 """
-FORBIDDEN = {"kallsyms", "keys", "key-users"}
-OWN = {"own-signal", "own-files", "own-proc", "own-name", "own-tty",
+FORBIDDEN = {"kallsyms", "keys", "key-users", "profile"}
+OWN = {"own-signal", "own-files", "own-proc", "own-name", "own-devices",
        "own-network", "own-sys"}
 
 
