@@ -270,10 +270,9 @@ take_tags(struct request *req)
 {
 	json_t *list_ = json_object_get(req->body, "tags"), *tag;
 	_cleanup_(buf_done)
-	struct buf text;
+	struct buf text = BUF(TAGS_MAX * (TAG_BYTES_MAX + 1) + 8);
 	size_t i;
 
-	buf_init(&text, TAGS_MAX * (TAG_BYTES_MAX + 1) + 8);
 	buf_printf(&text, "head"); /* so that there is one to wait for */
 	if (list_ != NULL && !json_is_array(list_)) {
 		respond_fail(req, ERR_PARAMETER, "tags is a list of names");

@@ -377,10 +377,9 @@ static void
 say_in_use(struct request *req, const struct db_result *res)
 {
 	_cleanup_(buf_done)
-	struct buf list;
+	struct buf list = BUF(700);
 	int i, n = db_rows(res);
 
-	buf_init(&list, 700);
 	for (i = 0; i < n && i < IN_USE_MAX; i++)
 		buf_printf(
 		    &list, "%s%s", i > 0 ? ", " : "", db_str(res, i, "what"));

@@ -19,6 +19,11 @@ struct buf {
 	size_t limit; /* the most that len may be */
 };
 
+/* An empty one: struct buf text = BUF(65536); */
+#define BUF(limit_bytes)               \
+	{                              \
+		.limit = (limit_bytes) \
+	}
 void buf_init(struct buf *buf, size_t limit_bytes);
 void buf_done(struct buf *buf);
 /* Wipes what was in it, then buf_done(). */

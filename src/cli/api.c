@@ -173,13 +173,12 @@ api_call(struct cli *cli, const char *method, const char *path, json_t *body,
     json_t **ret, struct err *err)
 {
 	_cleanup_(buf_done)
-	struct buf answer;
+	struct buf answer = BUF(ANSWER_MAX);
 	struct curl_slist *headers = NULL;
 	char *text = NULL;
 	CURLcode code;
 	int r;
 
-	buf_init(&answer, ANSWER_MAX);
 	if (body != NULL)
 		text = json_text(body);
 	r = prepare(cli, method, path, text, &answer, err);
@@ -216,11 +215,10 @@ ambiguous(
     const char *word, const char *text, const json_t *items, struct err *err)
 {
 	_cleanup_(buf_done)
-	struct buf list;
+	struct buf list = BUF(300);
 	json_t *item;
 	size_t i;
 
-	buf_init(&list, 300);
 	json_array_foreach (items, i, item)
 		buf_printf(&list, "%s%s (%" PRId64 ")", i > 0 ? ", " : "",
 		    object_name(item), json_get_int(item, "id", 0));

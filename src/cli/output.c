@@ -110,11 +110,10 @@ static const char *
 list_text(struct cli *cli, const json_t *list)
 {
 	_cleanup_(buf_done)
-	struct buf text;
+	struct buf text = BUF(65536);
 	json_t *item;
 	size_t i;
 
-	buf_init(&text, 65536);
 	json_array_foreach (list, i, item)
 		buf_printf(&text, "%s%s", i > 0 ? ", " : "",
 		    json_is_string(item) ? json_string_value(item) : "?");

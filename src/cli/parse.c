@@ -253,10 +253,9 @@ word_value(
     const struct arg *arg, const char *text, json_t **ret, struct err *err)
 {
 	_cleanup_(buf_done)
-	struct buf list;
+	struct buf list = BUF(1024);
 	int i;
 
-	buf_init(&list, 1024);
 	for (i = 0; i < arg->words->count; i++) {
 		if (str_eq(arg->words->words[i], text)) {
 			*ret = json_string(text);
@@ -389,12 +388,11 @@ values_query(struct cli *cli, const struct values *values, const char **ret,
     struct err *err)
 {
 	_cleanup_(buf_done)
-	struct buf query;
+	struct buf query = BUF(65536);
 	json_t *value;
 	const struct arg *arg;
 	int i, r;
 
-	buf_init(&query, 65536);
 	for (i = 0; i < values->n; i++) {
 		_cleanup_(freep)
 		char *text = NULL;

@@ -55,12 +55,11 @@ send_request(
     struct qvd_client *c, const struct farm_request *req, struct err *err)
 {
 	_cleanup_(secret_bufp)
-	struct buf out;
+	struct buf out = BUF(REQUEST_MAX);
 	_cleanup_(wipe_strp)
 	char *auth = credentials(c);
 	bool v6 = strchr(c->host, ':') != NULL, ok;
 
-	buf_init(&out, REQUEST_MAX);
 	ok = buf_printf(&out, "GET %s%s%s HTTP/1.1\r\nHost: %s%s%s:%d\r\n%s%s",
 		 req->path, req->query != NULL ? "?" : "",
 		 req->query != NULL ? req->query : "", v6 ? "[" : "", c->host,

@@ -254,10 +254,9 @@ connect_once(struct session *s, bool resume, int64_t deadline_ms,
     enum relay_end *ret, struct err *err)
 {
 	_cleanup_(early_done)
-	struct buf early;
+	struct buf early = BUF(CLIENT_EARLY_MAX);
 	int r;
 
-	buf_init(&early, CLIENT_EARLY_MAX);
 	s->started = false;
 	r = viewer_wait_ready(
 	    &s->viewer, s->c->cancel_fd, time_now_ms() + DISPLAY_MS, err);

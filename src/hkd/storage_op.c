@@ -196,7 +196,7 @@ perform(const struct hv_request *q,
     int (*fn)(struct home_op *op, struct err *err), struct err *err)
 {
 	_cleanup_(home_op_done)
-	struct home_op op;
+	struct home_op op = { .fd = -1 };
 	int r;
 
 	if ((r = home_op_init(&op, q, err)) < 0 || (r = fn(&op, err)) < 0)

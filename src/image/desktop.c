@@ -115,11 +115,10 @@ image_strip_account(struct buf *text, const char *path, const char *login)
 	bool group =
 	    strstr(path, "group") != NULL || strstr(path, "gshadow") != NULL;
 	_cleanup_(buf_done)
-	struct buf out;
+	struct buf out = BUF(buf_len(text) + 2);
 	const char *p = buf_head(text), *end = p + buf_len(text), *nl;
 	size_t n = buf_len(text);
 
-	buf_init(&out, n + 2);
 	if (login[0] == '\0')
 		return;
 	for (; p < end; p = nl + 1) {
@@ -149,11 +148,10 @@ image_add_accounts(struct image_tree *tree, const struct image_entry *entry,
 {
 	struct image_entry stripped = *entry;
 	_cleanup_(buf_done)
-	struct buf text;
+	struct buf text = BUF(ACCOUNTS_MAX);
 	ssize_t n = 0;
 	char *room;
 
-	buf_init(&text, ACCOUNTS_MAX);
 	while ((room = buf_reserve(&text, ACCOUNTS_BLOCK)) != NULL &&
 	       (n = read(room, ACCOUNTS_BLOCK, arg, err)) > 0)
 		buf_commit(&text, (size_t)n);

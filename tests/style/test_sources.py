@@ -63,6 +63,19 @@ def test_banned_functions():
     tree.check(bad, "banned functions")
 
 
+def test_what_is_cleaned_up_was_made():
+    """A variable that its scope's end frees has a value from its beginning,
+    whatever return comes first."""
+    bad = []
+    for name in tree.c_files():
+        code = tree.code(name)
+        for m in re.finditer(r"_cleanup_\(\w+\)\s*([^;]*?);", code):
+            if "=" not in m.group(1):
+                bad.append(f"{name}:{tree.line_of(code, m.start(1))}: "
+                           f"{' '.join(m.group(1).split())}")
+    tree.check(bad, "not initialised where it is declared")
+
+
 def test_no_typedef_for_structs():
     bad = []
     for name in tree.c_files():

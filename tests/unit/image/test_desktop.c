@@ -9,9 +9,8 @@ static void
 strip(const char *path, const char *login, const char *in, const char *out)
 {
 	_cleanup_(buf_done)
-	struct buf text;
+	struct buf text = BUF(4096);
 
-	buf_init(&text, 4096);
 	buf_append(&text, in, strlen(in));
 	image_strip_account(&text, path, login);
 	assert_int_equal(buf_len(&text), strlen(out));

@@ -77,10 +77,9 @@ static char *
 names(const char *data, size_t len)
 {
 	_cleanup_(buf_done)
-	struct buf out;
+	struct buf out = BUF(65536);
 	size_t at = 0;
 
-	buf_init(&out, 65536);
 	while (at + 110 < len) {
 		char field[9] = "";
 		size_t size, n;
@@ -153,7 +152,7 @@ test_refuses(void **state)
 {
 	static const char dots[] = "././././././././././././";
 	_cleanup_(buf_done)
-	struct buf line;
+	struct buf line = BUF(1 << 20);
 	_cleanup_(freep)
 	char *many = NULL;
 	int i;
@@ -165,7 +164,6 @@ test_refuses(void **state)
 	refuses("erofs.ko: missing.ko", "open the image's");
 	refuses("erofs.ko: \x01\x02.ko", "makes no sense");
 	/* One module under more names than there may be modules. */
-	buf_init(&line, 1 << 20);
 	buf_printf(&line, "kernel/a/erofs.ko.xz:");
 	for (i = 0; i < 121; i++)
 		buf_printf(&line, " kernel/%.*sb/%.*scrc.ko", i % 11 * 2, dots,
