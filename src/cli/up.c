@@ -120,6 +120,18 @@ say_ready(struct up *up)
 	}
 }
 
+static void
+give_desktops_up(const struct up *up)
+{
+	if (up->desktops_left < 0)
+		log_warn("the database doesn't say whether desktops run; "
+			 "leaving those that do");
+	else
+		log_warn("no desktop has stopped for %d s; leaving the %lld "
+			 "that run",
+		    VMS_PATIENCE_MS / 1000, (long long)up->desktops_left);
+}
+
 /* While starting: looks at the daemons, seldomer and seldomer. */
 static void
 on_timer(void *arg)
@@ -128,7 +140,7 @@ on_timer(void *arg)
 
 	if (up->phase != UP_STARTING) {
 		if (up->phase == UP_STOP_VMS)
-			log_warn("some desktops don't stop; leaving them");
+			give_desktops_up(up);
 		up_stop_next(up);
 		return;
 	}
@@ -199,6 +211,17 @@ up_stop_next(struct up *up)
 		loop_stop(up->loop);
 }
 
+/* Patience is with one desktop: hundreds may take minutes. */
+void
+up_desktops_left(struct up *up, int64_t n)
+{
+	if (n > 0 && up->desktops_left > n)
+		timer_start(&up->timer, VMS_PATIENCE_MS);
+	up->desktops_left = n;
+	if (n == 0)
+		up_stop_next(up);
+}
+
 static void
 on_signal(int signum, void *arg)
 {
@@ -254,6 +277,7 @@ up_init(struct up *up)
 	int i;
 
 	up->lock_fd = -1;
+	up->desktops_left = -1;
 	up->loop = loop_new();
 	timer_init(&up->timer, up->loop, on_timer, up);
 	for (i = 0; i < SERVICE_COUNT_; i++) {
@@ -300,7 +324,7 @@ up_run(struct up *up, struct err *err)
 	if ((r = up_db_open(up, err)) < 0)
 		return r;
 	loop_run(up->loop);
-	if (up->desktops_gone)
+	if (up->desktops_left == 0)
 		up_clean(up);
 	if (up->result < 0)
 		*err = up->err;

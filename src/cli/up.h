@@ -72,8 +72,8 @@ struct up {
 	bool private_pg;
 	bool prepared; /* migrated, host row there, daemons started */
 	bool hkd_running;
-	bool desktops_gone; /* all have stopped */
-	bool asking;        /* a probe of the database is under way */
+	bool asking;           /* a probe of the database is under way */
+	int64_t desktops_left; /* while they are stopped; -1: not known */
 	int64_t host_id;
 	int64_t probe_ms;
 	int lock_fd;
@@ -112,5 +112,7 @@ void up_clean(struct up *up);
 void up_fail(struct up *up, const struct err *err);
 void up_prepared(struct up *up); /* the database is ready for daemons */
 void up_stop_next(struct up *up);
+/* So many desktops have not stopped yet. */
+void up_desktops_left(struct up *up, int64_t n);
 
 #endif

@@ -102,9 +102,8 @@ on_left(const struct db_result *res, const struct err *err, void *arg)
 		return;
 	if (res == NULL) {
 		log_err(LOG_LEVEL_WARN, err, "stop the desktops");
-	} else if (db_i64(res, 0, "n") == 0) {
-		up->desktops_gone = true;
-		up_stop_next(up);
+	} else {
+		up_desktops_left(up, db_i64(res, 0, "n"));
 	}
 }
 

@@ -61,9 +61,8 @@ write_conf(struct up *up, const char *data, const char *run, struct err *err)
 	_cleanup_(freep)
 	char *programs = find_programs();
 	_cleanup_(buf_done)
-	struct buf text;
+	struct buf text = BUF(65536);
 
-	buf_init(&text, 65536);
 	buf_printf(&text, "; Made by 'qvd up'; it is not changed when it is "
 			  "there. See qvd-node.conf(5).\n[node]\n");
 	if (o->name != NULL)
