@@ -3,10 +3,18 @@
 
 import contextlib
 import pathlib
+import re
 import subprocess
 
 DEVICE = pathlib.Path("/sys/block/zram0")
-SIZE = "12G"
+SIZE = "24G"    # of what is put there, before it is packed
+PACKERS = ["zstd", "lzo-rle", "lz4"]    # the tightest first
+
+
+def packer():
+    """The first of those that the kernel has."""
+    there = (DEVICE / "comp_algorithm").read_text()
+    return next(p for p in PACKERS if p in re.split(r"[\s\[\]]+", there))
 
 
 def there_is():
@@ -20,7 +28,7 @@ def swap(own_machine):
     if not own_machine or there_is() or not DEVICE.exists():
         yield
         return
-    (DEVICE / "comp_algorithm").write_text("lz4")
+    (DEVICE / "comp_algorithm").write_text(packer())
     (DEVICE / "disksize").write_text(SIZE)
     try:
         subprocess.run(["mkswap", "/dev/zram0"], check=True,

@@ -4,10 +4,14 @@ BusyBox in an initial RAM disk, up in two seconds without KVM. It takes its
 address from what its node tells it, mounts its disk, counts its boots there,
 gives a shell on the serial console, and powers off at the power button."""
 
+import os
 import pathlib
+import select
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 
 from qvdlab import build
 
@@ -158,3 +162,27 @@ def make_system(root):
 def vma():
     """The agent of the build under test."""
     return build.BUILD / "src/vma/qvd-vma"
+
+
+def read_until(fd, word, timeout=120):
+    """What is said there until the word was said."""
+    said, end = b"", time.monotonic() + timeout
+    while word not in said:
+        left = end - time.monotonic()
+        assert left > 0 and select.select([fd], [], [], left)[0], said
+        data = os.read(fd, 65536)
+        assert data, said
+        said += data
+    return said
+
+
+def console(farm, vm, *talk, timeout=200):
+    """Says something on the machine's serial console after each of the words
+    that it waits for; what the machine said."""
+    said = b""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(farm.run / f"vms/{vm}/console.sock"))
+        for word, answer in talk:
+            s.sendall(answer.encode())
+            said += read_until(s.fileno(), word.encode(), timeout)
+    return said.decode(errors="replace")

@@ -10,7 +10,6 @@ import kvmguest
 import pytest
 from qvdlab import Display, Farm, eventually, image, need, run
 
-from test_kvm_farm import console
 
 pytestmark = pytest.mark.long
 
@@ -42,7 +41,7 @@ def test_session_in_a_machine():
                 screen.click(640, 380)
                 screen.type("id -un >here")
                 screen.key("Return")
-                return "alice END" in console(
+                return "alice END" in kvmguest.console(
                     farm, farm.vm, ("#", "\n"),
                     ("END", "echo $(cat /home/alice/here) E''ND\n"))
             eventually(typed, 900, "what was typed", every=5)

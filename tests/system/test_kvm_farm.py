@@ -4,10 +4,8 @@ agent answers over TCP, and what is killed is found again."""
 
 import ipaddress
 import os
-import select
 import socket
 import subprocess
-import time
 
 import kvmguest
 import pytest
@@ -43,7 +41,7 @@ def look_at_console_and_screen(farm, vm):
     with begin("console") as shell:
         shell.stdin.write(b"\necho BE''GIN $(hostname) E''ND\n")
         shell.stdin.flush()
-        read_until(shell.stdout.fileno(), b"BEGIN machine END")
+        kvmguest.read_until(shell.stdout.fileno(), b"BEGIN machine END")
         shell.terminate()
     with begin("screen") as screen:
         line = screen.stdout.readline().decode()
@@ -59,18 +57,6 @@ def look_at_console_and_screen(farm, vm):
         "SELECT DISTINCT action FROM audit WHERE action IN "
         "('vms.console', 'vms.screen') ORDER BY action")] == \
         ["vms.console", "vms.screen"]
-
-
-def read_until(fd, word, timeout=120):
-    """What is said there until the word was said."""
-    said, end = b"", time.monotonic() + timeout
-    while word not in said:
-        left = end - time.monotonic()
-        assert left > 0 and select.select([fd], [], [], left)[0], said
-        data = os.read(fd, 65536)
-        assert data, said
-        said += data
-    return said
 
 
 def test_life_through_rows(farm):
@@ -105,18 +91,6 @@ def test_life_through_rows(farm):
     assert names[-2:] == ["vm.stopping", "vm.stopped"]
 
 
-def console(farm, vm, *talk, timeout=200):
-    """Says something on the machine's serial console after each of the words
-    that it waits for; what the machine said."""
-    said = b""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(farm.run / f"vms/{vm}/console.sock"))
-        for word, answer in talk:
-            s.sendall(answer.encode())
-            said += read_until(s.fileno(), word.encode(), timeout)
-    return said.decode(errors="replace")
-
-
 # Also what a directory is made of that was moved, and what took the place of
 # another.
 CHANGES = "\n".join(line.strip() for line in """
@@ -141,7 +115,7 @@ def test_commit_what_was_done_in_a_machine(farm):
     vm = farm.add_vm("alice", "done", "done")
     want(farm, vm)
     wait(farm, vm, "running", timeout=200)
-    console(farm, vm, ("#", "\n"), ("END3", CHANGES))
+    kvmguest.console(farm, vm, ("#", "\n"), ("END3", CHANGES))
     want(farm, vm, False)
     wait(farm, vm, "stopped", timeout=120)
     farm.qvd("image", "commit", vm, "--message", "In a machine", timeout=600)
@@ -191,8 +165,9 @@ def test_suspended_through_rows(farm):
     vm = farm.vm
     want(farm, vm)
     run_ = wait(farm, vm, "running", timeout=200)
-    said = console(farm, vm, ("#", "\n"),
-                   ("END", "date -s @1000000000; echo here >/tmp/mark; "
+    said = kvmguest.console(
+        farm, vm, ("#", "\n"),
+        ("END", "date -s @1000000000; echo here >/tmp/mark; "
                     "echo BOOTS $(wc -l </disk/boots) E''ND\n"))
     boots = said.split("BOOTS ")[-1].split()[0]
     image = farm.one("SELECT image_id FROM vm_runtimes WHERE vm_id = %s", vm)
@@ -239,12 +214,13 @@ def test_suspended_through_rows(farm):
     assert states(farm, vm) == []
     assert image == farm.one(
         "SELECT image_id FROM vm_runtimes WHERE vm_id = %s", vm)
-    said = console(farm, vm, ("#", "\n"),
-                   ("END", "echo GOT $(cat /tmp/mark) $(wc -l </disk/boots); "
-                    "echo E''ND\n"))
+    said = kvmguest.console(
+        farm, vm, ("#", "\n"),
+        ("END", "echo GOT $(cat /tmp/mark) $(wc -l </disk/boots); "
+         "echo E''ND\n"))
     assert f"GOT here {boots}" in said
     # Its clock, which has stood still (here since 2001), is right again.
-    eventually(lambda: "YEAR 2001" not in console(
+    eventually(lambda: "YEAR 2001" not in kvmguest.console(
         farm, vm, ("#", "\n"), ("END", "echo YEAR $(date +%Y) E''ND\n")), 60)
 
     # A stop forgets it.
@@ -292,7 +268,7 @@ def test_one_image_two_hypervisors(farm):
             "qemu-system-x86_64")
         assert ran_from() == image
         # Root and home are its own and stay; the image can't be written.
-        said = console(
+        said = kvmguest.console(
             farm, vm, ("#", "\n"),
             ("END2", f"echo {boot} >>/opt; echo {boot} >>/home/kept; "
              "echo GOT $(cat /opt /home/kept), read-only $(cat "
@@ -301,7 +277,7 @@ def test_one_image_two_hypervisors(farm):
         assert f"GOT {kept}, read-only 1, both" in said
         # It has the address that its node knows, and answers there.
         if boot == 1:
-            assert "fd00:6::" in console(
+            assert "fd00:6::" in kvmguest.console(
                 farm, vm, ("END6", "ip -6 addr; echo E''ND6\n"))
             eventually(lambda: "1 received" in run(
                 *farm.prefix, "ping", "-6", "-c1", "-W5",

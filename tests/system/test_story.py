@@ -1,23 +1,63 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole story of an image's versions, on real containers: made, changed in
-a desktop, compared, rolled out, halted when broken, taken back, cleared away."""
+"""The whole story of an image's versions, on real containers and on real
+machines: made, changed in a desktop, compared, rolled out, halted when broken,
+taken back, cleared away."""
 
 import contextlib
 
+import kvmguest
+import pytest
 from qvdlab import Failed, Farm, build, eventually, need, run
 from test_image_versions import inside, refs
 
-DESKTOPS = 20
+
+class Containers:
+    """Of the BusyBox image."""
+
+    desktops = 20
+    osf = ()
+
+    def __init__(self, farm):
+        self.farm = farm
+
+    def image(self):
+        return build.image("busybox")
+
+    def do(self, vm, script):
+        """As the root of a desktop; what it said."""
+        return inside(self.farm, vm, script)
+
+    def broken(self):
+        """A version in which a file is where the agent is to be mounted, so
+        that nothing starts."""
+        path = self.farm.dir / "broken"
+        path.mkdir()
+        run("tar", "-C", path, "-xf", build.image("busybox"))
+        (path / "usr/lib").rmdir()
+        (path / "usr/lib").write_text("")
+        return path
 
 
-def broken(farm, path):
-    """A version in which a file is where the agent is to be mounted, so that
-    no container starts."""
-    path.mkdir()
-    run("tar", "-C", path, "-xf", build.image("busybox"))
-    (path / "usr/lib").rmdir()
-    (path / "usr/lib").write_text("")
-    return path
+class Machines(Containers):
+    """Of the same with a kernel; few, because all is emulated."""
+
+    desktops = 3
+    osf = ("--hypervisor", "kvm", "--memory", "256M", "--accel", "tcg",
+           "--home", "64M")
+
+    def image(self):
+        return kvmguest.make_system(self.farm.dir / "system")
+
+    def do(self, vm, script):
+        said = kvmguest.console(
+            self.farm, vm, ("#", "\n"),
+            ("END", f"echo BE''GIN; {script}; sync; echo E''ND\n"))
+        return said.split("BEGIN\r\n")[1].split("END")[0].replace("\r", "")
+
+    def broken(self):
+        path = super().broken()
+        kvmguest.add_kernel(path)
+        return path
 
 
 def pids(farm):
@@ -44,22 +84,22 @@ def restart(farm, vm):
     return False
 
 
-def begin(farm):
-    """Version 1 and twenty desktops that run it."""
+def begin(farm, kind):
+    """Version 1 and the desktops that run it."""
     farm.add_user("alice", "secret")
-    farm.add_osf("story")
-    farm.qvd("image", "import", build.image("busybox"), "--osf", "story",
+    farm.add_osf("story", None, *kind.osf)
+    farm.qvd("image", "import", kind.image(), "--osf", "story",
              "--version", "1", "--tag", "default", timeout=300)
     vms = [farm.add_vm("alice", "story", f"desk{i:02}")
-           for i in range(DESKTOPS)]
+           for i in range(kind.desktops)]
     farm.qvd("vm", "start", *vms, timeout=600)
-    assert len(pids(farm)) == DESKTOPS
+    assert len(pids(farm)) == len(vms)
     return vms
 
 
-def change_and_commit(farm, vm):
+def change_and_commit(farm, kind, vm):
     """Version 2 is what somebody did in a desktop, and only that."""
-    inside(farm, vm, "echo 2 > /etc/version; rm /etc/hosts")
+    kind.do(vm, "echo 2 > /etc/version; rm /etc/hosts")
     farm.qvd("vm", "stop", vm, timeout=300)
     farm.qvd("image", "commit", vm, "--version", "2", "--message", "A hosts "
              "file less", timeout=300)
@@ -76,13 +116,13 @@ def change_and_commit(farm, vm):
     farm.qvd("vm", "start", vm, timeout=300)
 
 
-def tag_moves_nothing_that_runs(farm, vms):
+def tag_moves_nothing_that_runs(farm, kind, vms):
     before = pids(farm)
     farm.qvd("image", "tag", "story/2", "default")
     assert pids(farm) == before
     assert {version_of(farm, v) for v in vms} == {"2"}
     assert restart(farm, vms[1])
-    assert inside(farm, vms[1], "cat /etc/version") == "2\n"
+    assert kind.do(vms[1], "cat /etc/version") == "2\n"
     assert (ran(farm, vms[1]), ran(farm, vms[2])) == ("2", "1")
 
 
@@ -135,17 +175,22 @@ def clear_away(farm, vms):
     eventually(lambda: refs(farm) == sorted((ids["1"], ids["2"])), 60)
     farm.qvd("image", "verify", "story/1", "story/2")
     assert farm.qvd("image", "log", "story", json=True)
-    assert len(pids(farm)) == DESKTOPS
+    assert len(pids(farm)) == len(vms)
 
 
-def test_the_whole_story(tmp_path):
+@pytest.mark.parametrize("kind", [
+    Containers,
+    pytest.param(Machines, marks=[pytest.mark.long,
+                                  pytest.mark.timeout(3600)])])
+def test_the_whole_story(kind):
     need("root", "containers")
     with Farm() as farm:
-        vms = begin(farm)
-        change_and_commit(farm, vms[0])
-        tag_moves_nothing_that_runs(farm, vms)
-        farm.qvd("image", "import", broken(farm, farm.dir / "3"), "--osf",
-                 "story", "--version", "3", timeout=300)
+        kind = kind(farm)
+        vms = begin(farm, kind)
+        change_and_commit(farm, kind, vms[0])
+        tag_moves_nothing_that_runs(farm, kind, vms)
+        farm.qvd("image", "import", kind.broken(), "--osf", "story",
+                 "--version", "3", timeout=300)
         canary_halts(farm, vms)
         rollbacks(farm, vms)
         clear_away(farm, vms)
