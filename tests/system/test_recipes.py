@@ -21,6 +21,8 @@ RECIPES = [
      "xfdesktop"),
     ("lxqt", "Openbox", "lxqt-panel", "lxqt-panel", "qterminal",
      "pcmanfm-qt"),
+    ("mate", "Metacity (Marco)", "mate-panel", "mate-panel", "mate-terminal",
+     "caja"),
     # Its menu and wallpaper are the panel's program's.
     ("plasma", "KWin", "plasmashell", "plasmashell", "konsole",
      "plasmashell"),
