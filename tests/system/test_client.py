@@ -608,10 +608,9 @@ def test_interrupting(server, client, screen, at):
         peer, _ = mute.accept()  # kept, or it would be closed
     if at == "session":
         time.sleep(0.2)
-    started = time.monotonic()
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == (0 if at == "session" else 34)
-    assert time.monotonic() - started < 2
+    # Not for as long as nobody answers, which is 30 s.
+    assert child.wait(20) == (0 if at == "session" else 34)
     assert not client.leftovers()
 
 

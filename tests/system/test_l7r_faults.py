@@ -336,7 +336,7 @@ def test_takeover_after_the_broker_was_killed(lab, vm):
         one.say(b"x")
         lab.kill("broker")
         assert two.connect(vm).status == 101
-        assert one.closed(3)
+        assert one.closed(20)
         assert lab.session(vm) == ("connected", 2)
 
 
@@ -373,7 +373,7 @@ def test_an_upgrade_drains(lab, vm):
         # The new broker knows what the old workers hold.
         with Client(lab) as taker:
             assert taker.connect(vm).status == 101
-            assert one.closed(10), "the former holder is still connected"
+            assert one.closed(20), "the former holder is still connected"
             assert lab.session(other) == ("connected", 1)
     eventually(lambda: not old["worker"] & set(lab.pids("worker")),
                what="end of the drained workers")
@@ -391,7 +391,8 @@ def test_one_worker_is_killed_the_other_goes_on(lab):
         assert c.connect(vm).status == 101
         c.say(b"x")
         assert c.hear(1) == b"x"
-    lab.kill("worker", 0)
+    killed, = lab.kill("worker", 0)
+    eventually(lambda: killed not in lab.pids("worker"))
     alive = [vm for c, vm in zip(clients, vms) if not c.closed(0.3)]
     for vm in vms:
         if vm not in alive:
@@ -634,7 +635,7 @@ def test_guessing_gets_slower_for_the_guesser_only(lab):
     with Client(lab, "neighbour", "right") as c:
         began = time.monotonic()
         assert c.get("/qvd/list_of_vm").status == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < took[4]
 
 
 def test_unknown_users_take_as_long(lab):
