@@ -73,7 +73,10 @@ add_items(json_t *row, const json_t *items)
 
 		if (i == USAGE_VM_ID)
 			continue;
-		if (i == USAGE_HIBERNATED)
+		if ((i == USAGE_SYSTEM_FILL || i == USAGE_HOME_FILL) &&
+		    (items == NULL || v < 0))
+			json_object_set_new(row, usage_to_str(i), json_null());
+		else if (i == USAGE_HIBERNATED)
 			json_object_set_new(
 			    row, usage_to_str(i), json_boolean(v != 0));
 		else if (i == USAGE_CPU_PRESSURE || i == USAGE_MEM_PRESSURE ||

@@ -42,6 +42,9 @@ static const struct field view[] = {
 	VIEW("expire_hard_at", TIME),
 	VIEW("started_at", TIME),
 	VIEW("hibernated_at", TIME),
+	VIEW("system_fill", STR),
+	VIEW("home_fill", STR),
+	VIEW("paused_at", TIME),
 	VIEW("error_id", STR),
 	VIEW("error", STR),
 	VIEW("error_ref", STR),
@@ -63,8 +66,8 @@ static const struct db_stmt list = { "vm_list",
 	"u.login || '@' || t.name || '/' || v.name AS path, "
 	"coalesce(r.state, 'stopped') AS state, r.state_at, r.step, "
 	"coalesce(r.session, 'stopped') AS session, r.session_at, "
-	"r.started_at, r.hibernated_at, r.pid, r.error_id, r.error, "
-	"r.error_ref, r.image_id, "
+	"r.started_at, r.hibernated_at, r.system_fill, r.home_fill, "
+	"r.paused_at, r.pid, r.error_id, r.error, r.error_ref, r.image_id, "
 	"io.name || '/' || i.version AS image, "
 	"coalesce(s.state, 'disconnected') AS link, "
 	"CASE WHEN s.state <> 'disconnected' THEN s.client_address END "

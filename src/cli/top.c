@@ -27,6 +27,8 @@ static const struct column columns[] = {
 	{ "CPU%", "cpu_pressure", COLUMN_PERCENT },
 	{ "MEM%", "mem_pressure", COLUMN_PERCENT },
 	{ "IO%", "io_pressure", COLUMN_PERCENT },
+	{ "SYS%", "system_percent", COLUMN_NUMBER },
+	{ "HOME%", "home_percent", COLUMN_NUMBER },
 	{ "IMAGE", "image", COLUMN_TEXT },
 	COLUMN_END,
 };
@@ -62,6 +64,25 @@ size_text(struct cli *cli, const json_t *object, const char *member)
 }
 
 static void
+print_disks(struct cli *cli, const json_t *disks)
+{
+	const json_t *disk;
+	const char *fill;
+	size_t i;
+
+	json_array_foreach (disks, i, disk) {
+		fill = json_get_str(disk, "fill", "ok");
+		printf("disk of %s: %s, free %s%s\n",
+		    text_clean(cli, json_get_str(disk, "path", "?")),
+		    size_text(cli, disk, "size_kb"),
+		    size_text(cli, disk, "free_kb"),
+		    str_eq(fill, "full")   ? ": full"
+		    : str_eq(fill, "high") ? ": nearly full"
+					   : "");
+	}
+}
+
+static void
 print_node(struct cli *cli, const json_t *host)
 {
 	const json_t *pressure = json_object_get(host, "pressure");
@@ -81,6 +102,7 @@ print_node(struct cli *cli, const json_t *host)
 		       "%.0f %% of the time\n",
 		    number(pressure, "cpu"), number(pressure, "memory"),
 		    number(pressure, "io"));
+	print_disks(cli, json_object_get(host, "disks"));
 }
 
 static void

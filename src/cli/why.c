@@ -132,6 +132,29 @@ get(struct cli *cli, const char *path, json_t **ret, struct err *err)
 }
 
 static void
+print_fill(const json_t *vm, const char *member, const char *what)
+{
+	const char *word = json_get_str(vm, member, "ok");
+
+	if (!str_eq(word, "ok"))
+		printf("%s is %sfull.\n", what,
+		    str_eq(word, "high") ? "nearly " : "");
+}
+
+static void
+print_disks(struct cli *cli, const json_t *vm)
+{
+	const char *paused = json_get_str(vm, "paused_at", NULL);
+
+	print_fill(vm, "system_fill", "The space for changes to its system");
+	print_fill(vm, "home_fill", "Its home");
+	if (paused != NULL)
+		printf("It has been paused since %s: the node's disk has no "
+		       "room for what it writes.\n",
+		    text_time(cli, paused));
+}
+
+static void
 print_vm_now(struct cli *cli, const json_t *vm)
 {
 	const char *host = json_get_str(vm, "host", NULL);
@@ -155,6 +178,7 @@ print_vm_now(struct cli *cli, const json_t *vm)
 		printf("It should be %s (%s).\n", desired,
 		    text_clean(
 			cli, json_get_str(vm, "desired_by", "nobody yet")));
+	print_disks(cli, vm);
 	if (json_get_bool(vm, "blocked", false))
 		printf("It is blocked: nobody gets in ('qvd vm unblock').\n");
 	if (error != NULL)

@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "hkd/vm.h"
+#include "model/usage.h"
 
 #define USAGE_MS 60000
 
@@ -25,6 +26,28 @@ meminfo_kb(const char *text, const char *key)
 	const char *p = strstr(text, key);
 
 	return p == NULL ? 0 : strtoll(p + strlen(key), NULL, 10);
+}
+
+static json_t *
+disks_json(const struct node *node)
+{
+	json_t *list = json_array();
+	int i;
+
+	for (i = 0; i < NODE_DISKS; i++) {
+		const struct node_disk *disk = &node->disks.v[i];
+
+		if (disk->shown)
+			json_array_append_new(list,
+			    json_pack("{ss sI sI si ss}", "path", disk->path,
+				"size_kb", (json_int_t)disk->facts.size_kb,
+				"free_kb",
+				(json_int_t)(disk->facts.size_kb -
+					     disk->facts.used_kb),
+				"percent", fill_percent(&disk->facts), "fill",
+				fill_to_str(disk->fill)));
+	}
+	return list;
 }
 
 static json_t *
@@ -55,12 +78,37 @@ node_json(struct node *node)
 	    "swap_free_kb", (json_int_t)meminfo_kb(text, "SwapFree:"),
 	    "starting", node->n_starting, "waiting", waiting, "turns", turns,
 	    "short_of", shortage);
+	json_object_set_new(info, "disks", disks_json(node));
 	if (p->has_psi)
 		json_object_set_new(info, "pressure",
 		    json_pack("{sf sf sf}", "cpu", p->percent[PRESSURE_CPU],
 			"memory", p->percent[PRESSURE_MEMORY], "io",
 			p->percent[PRESSURE_IO]));
 	return info;
+}
+
+/* What the helper has measured, and beside it what was seen of its disks at
+ * the last look, which is as good for what is hibernated. */
+static json_t *
+vms_json(struct node *node, const json_t *measured)
+{
+	json_t *vms = json_deep_copy(measured), *items;
+	size_t i;
+
+	json_array_foreach (vms, i, items) {
+		const struct vm *vm = map_get(
+		    &node->vms, (uint64_t)json_integer_value(
+				    json_array_get(items, USAGE_VM_ID)));
+
+		if (vm == NULL)
+			continue;
+		json_array_set_new(items, USAGE_SYSTEM_FILL,
+		    json_integer(
+			fill_percent(&vm->disks.facts[VM_DISK_SYSTEM])));
+		json_array_set_new(items, USAGE_HOME_FILL,
+		    json_integer(fill_percent(&vm->disks.facts[VM_DISK_HOME])));
+	}
+	return vms;
 }
 
 static void
@@ -73,8 +121,8 @@ on_usage(const json_t *result, int fd, const struct err *err, void *arg)
 		rpc_fail(asked->call, err);
 	else
 		rpc_reply(asked->call,
-		    json_pack("{so sO}", "node", node_json(asked->node), "vms",
-			json_object_get(result, "vms")),
+		    json_pack("{so so}", "node", node_json(asked->node), "vms",
+			vms_json(asked->node, json_object_get(result, "vms"))),
 		    -1);
 	free(asked);
 }

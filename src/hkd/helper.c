@@ -54,6 +54,7 @@ static const struct rpc_op operations[] = {
 	{ "vm.freeze", handle_vm_freeze },
 	{ "vm.thaw", handle_vm_thaw },
 	{ "vm.usage", handle_vm_usage },
+	{ "vm.disks", handle_vm_disks },
 	{ NULL, NULL },
 };
 

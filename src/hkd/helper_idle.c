@@ -80,3 +80,16 @@ handle_vm_usage(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	closep(&fd);
 	helper_queue(arg, call, args, helper_none_fields, run_usage, true);
 }
+
+static void
+run_disks(struct job *job)
+{
+	job_op(job, "vm.disks", USAGE_MS, helper_on_answer);
+}
+
+void
+handle_vm_disks(struct rpc_call *call, const json_t *args, int fd, void *arg)
+{
+	closep(&fd);
+	helper_queue(arg, call, args, helper_disks_fields, run_disks, true);
+}

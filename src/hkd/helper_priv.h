@@ -89,7 +89,8 @@ void job_op(
 void helper_queue(struct helper *helper, struct rpc_call *call,
     const json_t *args, const struct field *fields,
     void (*run)(struct job *job), bool undo);
-extern const struct field helper_id_fields[], helper_none_fields[];
+extern const struct field helper_id_fields[], helper_none_fields[],
+    helper_disks_fields[];
 /* An operation that needs no job: its one argument. */
 int helper_vm_id(const json_t *args, int64_t *ret_vm_id, struct err *err);
 /* The process's answer is the answer. */
@@ -152,6 +153,8 @@ void handle_vm_freeze(
 void handle_vm_thaw(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_usage(
+    struct rpc_call *call, const json_t *args, int fd, void *arg);
+void handle_vm_disks(
     struct rpc_call *call, const json_t *args, int fd, void *arg);
 void handle_vm_channel(
     struct rpc_call *call, const json_t *args, int fd, void *arg);

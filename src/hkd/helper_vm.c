@@ -101,6 +101,7 @@ struct vm_args {
 	const char *egress;
 	int64_t rate_kbit;
 	bool forget_state;
+	bool go_on; /* what waits for room on the node's disk */
 };
 
 #define FIELD_VM_ID                                                          \
@@ -109,6 +110,8 @@ struct vm_args {
 
 const struct field helper_id_fields[] = { FIELD_VM_ID, FIELD_END };
 const struct field helper_none_fields[] = { FIELD_END };
+const struct field helper_disks_fields[] = { FIELD(struct vm_args, go_on, BOOL),
+	FIELD_END };
 static const struct field stop_fields[] = { FIELD_VM_ID,
 	FIELD(struct vm_args, grace_ms, I64, .min = 0, .max = GRACE_MAX),
 	FIELD_END };

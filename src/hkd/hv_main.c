@@ -275,6 +275,21 @@ do_usage(const struct hv_request *q, struct err *err)
 	return op_send_result(json_pack("{so}", "vms", list), -1);
 }
 
+/* Of all of them. */
+static int
+do_disks(const struct hv_request *q, struct err *err)
+{
+	json_t *list = json_array();
+	int r = hv_look_all(
+	    &q->node, json_get_bool(q->args, "go_on", false), list, err);
+
+	if (r < 0) {
+		json_decref(list);
+		return r;
+	}
+	return op_send_result(json_pack("{so}", "vms", list), -1);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct hv_request *q, struct err *err);
@@ -302,6 +317,7 @@ static const struct {
 	{ "pack", do_pack, false },
 	{ "reclaim", do_reclaim, false },
 	{ "usage", do_usage, true },
+	{ "disks", do_disks, true },
 };
 
 /* With [node] netns, descriptor 1 is that network namespace. */

@@ -179,6 +179,7 @@ run(struct node *node)
 	garbage_soon(node); /* what went while nobody was here */
 	homes_claim(node);
 	farm_begin(node);
+	disks_begin(node);
 }
 
 void
@@ -370,6 +371,8 @@ on_settings(const struct db_result *res, const struct err *err, void *arg)
 	if (chain_broke(node, err, "read the configuration"))
 		return;
 	settings_take(&node->settings, res, &changed);
+	if (node_is_running(node))
+		disks_begin(node);
 	if (changed.storage || !node->storage_asked)
 		check_storage(node);
 	if (!changed.network && node->network_ready) {
@@ -567,6 +570,7 @@ node_init(struct node *node, const struct node_conf *conf)
 	list_init(&node->collects);
 	list_init(&node->garbages);
 	farm_init(node);
+	disks_init(node);
 	timer_init(&node->garbage, node->loop, garbage_on_timer, node);
 	timer_init(&node->exports, node->loop, garbage_on_timer, node);
 	list_init(&node->home_jobs);
@@ -594,6 +598,7 @@ node_done(struct node *node)
 	repair_done(node);
 	garbage_done(node);
 	farm_done(node);
+	disks_done(node);
 	timer_done(&node->garbage);
 	timer_done(&node->exports);
 	homes_done(node);

@@ -12,7 +12,7 @@
  * disk; agent.c: the stream from
  * the agent in it; queue.c, pressure.c: who starts when; import.c: images;
  * garbage.c: what is left of them; farm.c, fetch.c: images to and from other
- * nodes; repair.c: what a crash left; ctl.c,
+ * nodes; disks.c: how full they are; repair.c: what a crash left; ctl.c,
  * ctl_image.c, ctl_usage.c: hkd.sock; store.c: what is written to the
  * database.
  */
@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "db/db.h"
+#include "hkd/disks.h"
 #include "loop/loop.h"
 #include "model/admission.h"
 #include "model/apparmor.h"
@@ -50,6 +51,7 @@ struct node_settings {
 	int64_t root_mb;
 	int64_t root_keep_ms;
 	int64_t images_kbit; /* 0: no limit */
+	int64_t look_ms;     /* at disks */
 };
 
 /* pressure.c */
@@ -118,6 +120,7 @@ struct node {
 	struct timer garbage;
 	struct timer exports; /* garbage of archives that nobody fetched */
 	struct node_farm farm;
+	struct node_disks disks;
 	struct repair *repair; /* that is under way */
 	struct list hooks;     /* of the host, that nobody waits for */
 	struct list outbox;    /* events not yet written */

@@ -78,6 +78,7 @@ settings_take(struct node_settings *s, const struct db_result *res,
 	s->hook_ms = take_number(res, "hkd.hook.deadline");
 	s->grace_ms = take_number(res, "vm.stop.grace");
 	s->lease_ms = take_number(res, "hkd.lease");
+	s->look_ms = take_number(res, "node.storage.look");
 	s->images_kbit = take_number(res, "node.images.kbit");
 	s->starts = (int)take_number(res, "hkd.starts");
 	if (s->starts == 0)

@@ -8,6 +8,7 @@
 #define HKD_VM_H
 
 #include "hkd/agent.h"
+#include "hkd/disks.h"
 #include "hkd/node.h"
 #include "model/idle.h"
 #include "model/states.h"
@@ -116,6 +117,8 @@ struct vm {
 	const char *woken_for;         /* for the event; NULL: was awake */
 	int64_t hibernate_ms, thaw_ms; /* when the last one began */
 	int64_t stream_ms;             /* a stream to the agent was given */
+
+	struct vm_disks disks;
 
 	/* Suspension to disk. */
 	bool keeps_state; /* what is saved of it outlives this cleaning, or

@@ -200,4 +200,5 @@ vm_idle_forget(struct vm *vm)
 	if (vm->thawing != NULL)
 		rpc_request_cancel(take_ptr(vm->thawing));
 	vm->hibernated = false;
+	vm->disks.paused = false;
 }

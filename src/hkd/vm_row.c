@@ -33,7 +33,8 @@
 	"o.idle_after_s, r.hibernated_at IS NOT NULL AS hibernated, "     \
 	"u.login || '@' || t.name AS owner, r.epoch AS run_epoch, "       \
 	"r.state AS run_state, r.host_id AS run_host_id, r.image_id, "    \
-	"r.session, r.error_id, r.error, r.error_ref "                    \
+	"r.session, r.error_id, r.error, r.error_ref, r.system_fill, "    \
+	"r.home_fill, r.paused_at IS NOT NULL AS paused "                 \
 	"FROM vms v JOIN osfs o ON o.id = v.osf_id "                      \
 	"JOIN users u ON u.id = v.user_id "                               \
 	"JOIN tenants t ON t.id = u.tenant_id "                           \
@@ -50,9 +51,11 @@ const struct db_stmt vm_row_stmt = { "vm_row",
 static const struct db_stmt save_stmt = { "vm_save",
 	"INSERT INTO vm_runtimes AS r (vm_id, epoch, state, host_id, "
 	"image_id, pid, session, started_at, step, error_id, error, "
-	"error_ref, hibernated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+	"error_ref, hibernated_at, system_fill, home_fill, paused_at) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, "
 	"CASE WHEN $3 = 'running' THEN now() END, $8, $9, $10, $11, "
-	"CASE WHEN $12 THEN now() END) "
+	"CASE WHEN $12 THEN now() END, $13, $14, "
+	"CASE WHEN $15 THEN now() END) "
 	"ON CONFLICT (vm_id) DO UPDATE SET epoch = $2, state = $3, "
 	"state_at = CASE WHEN r.state = $3 AND r.epoch = $2 "
 	"THEN r.state_at ELSE now() END, "
@@ -64,9 +67,11 @@ static const struct db_stmt save_stmt = { "vm_save",
 	"ELSE excluded.started_at END, "
 	"step = $8, error_id = $9, error = $10, error_ref = $11, "
 	"hibernated_at = CASE WHEN $12 THEN "
-	"coalesce(r.hibernated_at, now()) END "
+	"coalesce(r.hibernated_at, now()) END, "
+	"system_fill = $13, home_fill = $14, "
+	"paused_at = CASE WHEN $15 THEN coalesce(r.paused_at, now()) END "
 	"WHERE r.epoch <= $2",
-	12 };
+	15 };
 
 /* Reading */
 
@@ -151,6 +156,12 @@ take_run(struct vm *vm, const struct db_result *res, int row)
 		vm->state = VM_STATE_STOPPED;
 	if (session != NULL)
 		session_state_from_str(session, &vm->session);
+	fill_from_str(
+	    db_str(res, row, "system_fill"), &vm->disks.fill[VM_DISK_SYSTEM]);
+	fill_from_str(
+	    db_str(res, row, "home_fill"), &vm->disks.fill[VM_DISK_HOME]);
+	vm->disks.paused = db_bool(res, row, "paused");
+	vm->disks.paused_ms = time_now_ms();
 	if (error_id == NULL)
 		return;
 	/* What runs has an error only if it could not be suspended. */
@@ -266,6 +277,9 @@ vm_save(struct vm *vm)
 	db_param_str(&p, bad ? err->msg : NULL);
 	db_param_str(&p, !bad ? NULL : unsaved ? vm->suspend_ref : vm->ref);
 	db_param_bool(&p, vm->hibernated);
+	db_param_str(&p, fill_to_str(vm->disks.fill[VM_DISK_SYSTEM]));
+	db_param_str(&p, fill_to_str(vm->disks.fill[VM_DISK_HOME]));
+	db_param_bool(&p, vm->disks.paused);
 	vm->saving = true;
 	db_exec(vm->node->db, &save_stmt, &p, 0, on_saved, vm);
 }

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/field.h"
 #include "model/apparmor.h"
+#include "model/fill.h"
 #include "model/states.h"
 #include "storage/home.h"
 
@@ -95,7 +96,15 @@ struct hv_limits {
 	int32_t pids_max;
 };
 
+/* A running VM's disks (model/fill.h). */
+struct hv_look {
+	struct fill_facts system, home;
+	bool paused; /* it stood still when it was looked at */
+};
+
 typedef void (*hv_progress_cb)(int percent, const char *text);
+
+struct hv_op; /* hv_priv.h */
 
 struct hv_ops {
 	const char *name;
@@ -134,9 +143,21 @@ struct hv_ops {
 	 * left: clean(). NULL: the node can see them. */
 	int (*pack)(const struct hv_node *node, const struct hv_vm *vm,
 	    hv_progress_cb progress, int *ret_fd, struct err *err);
+	/* How full what it may change of its system is, and its home, where
+	 * they have limits of their own; and whether it stands still because
+	 * the node's disk had no room for what it wrote. go_on: it has now, so
+	 * that it is let go on. It is not frozen. */
+	int (*look)(const struct hv_op *op, bool go_on, struct hv_look *ret,
+	    struct err *err);
 };
 
 extern const struct hv_ops hv_lxc, hv_kvm;
+
+/* Looks at the disks of every VM that is awake: appends to the JSON array one
+ * array of integers each (model/fill.h, enum look). A VM that can't be looked
+ * at now isn't in it. */
+int hv_look_all(
+    const struct hv_node *node, bool go_on, json_t *list, struct err *err);
 
 /* ERR_PARAMETER if there is none of that name. */
 int hv_by_name(const char *name, const struct hv_ops **ret, struct err *err);

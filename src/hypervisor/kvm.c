@@ -13,8 +13,11 @@
 #include "base/str.h"
 #include "hypervisor/kvm_priv.h"
 #include "json/json.h"
+#include "storage/fill.h"
 
 #define QUIT_MS 5000 /* for QEMU to end by itself */
+/* Who is looked at with all others must not keep them waiting. */
+#define LOOK_MS 1000
 
 char *
 kvm_qmp_path(const struct hv_op *op)
@@ -266,6 +269,64 @@ kvm_console(
 	return look_at(node, vm_id, open_console, "console", ret_fd, err);
 }
 
+/* Of the blocks of an image that is a disk nobody can tell which are its own
+ * files': what is known is what it has written of a tree's changes, and of its
+ * home. */
+static int
+look_at_disks(const struct hv_op *op, struct hv_look *ret, struct err *err)
+{
+	_cleanup_(json_decrefp)
+	json_t *record = hv_record_json(op->node, op->vm_id);
+	struct storage_disk_vm disk = { .data_dir = op->node->data_dir,
+		.vm_id = op->vm_id };
+	_cleanup_(freep)
+	char *home = xasprintf(
+	    "%s/homes/%lld.raw", op->node->data_dir, (long long)op->vm_id);
+	_cleanup_(freep)
+	char *dir = NULL;
+	_cleanup_(freep)
+	char *root = NULL;
+	struct hv_vm vm;
+	int r;
+
+	vm_of_record(record, &vm);
+	if (!hv_is_checksum(vm.checksum))
+		return err_set(err, ERR_NOT_FOUND, "its record is gone");
+	disk.checksum = vm.checksum;
+	disk.is_volatile = vm.is_volatile;
+	dir = storage_disk_dir(&disk);
+	root = xasprintf("%s/root.raw", dir);
+	if ((r = fill_of_disk(root, &ret->system, err)) < 0)
+		return r;
+	return fill_of_disk(home, &ret->home, err);
+}
+
+/* QEMU pauses a guest whose writes the node's disk has no room for (its error
+ * policy for disks is "enospc"), and tries them again when it goes on. */
+static int
+kvm_look(
+    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = kvm_qmp_path(op);
+	_cleanup_(json_decrefp)
+	json_t *status = NULL;
+	struct qmp q;
+	int r;
+
+	if ((r = look_at_disks(op, ret, err)) < 0 ||
+	    (r = qmp_open(&q, path, LOOK_MS, err)) < 0)
+		return r;
+	r = qmp_run(&q, "query-status", NULL, -1, LOOK_MS, &status, err);
+	ret->paused =
+	    r == 0 && str_eq(json_get_str(status, "status", ""), "io-error");
+	/* In the same breath: who suspends it waits for the monitor. */
+	if (ret->paused && go_on)
+		r = qmp_run(&q, "cont", NULL, -1, LOOK_MS, NULL, err);
+	qmp_done(&q);
+	return r;
+}
+
 const struct hv_ops hv_kvm = {
 	.name = "kvm",
 	.start = kvm_start,
@@ -278,4 +339,5 @@ const struct hv_ops hv_kvm = {
 	.screen = kvm_screen,
 	.console = kvm_console,
 	.pack = kvm_pack,
+	.look = kvm_look,
 };

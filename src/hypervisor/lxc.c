@@ -302,4 +302,5 @@ const struct hv_ops hv_lxc = {
 	.clean = hv_clean,
 	.list = hv_list,
 	.limits = hv_limits,
+	.look = lxc_mounts_look,
 };

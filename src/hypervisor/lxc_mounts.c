@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "hypervisor/lxc_priv.h"
+#include "storage/fill.h"
 #include "storage/storage.h"
 
 /* For the last run's namespace to let go of the home. */
@@ -231,4 +232,38 @@ hv_lxc_open_home(const struct cgroup *cg, const char *run_dir, int64_t vm_id,
 {
 	return open_in_monitor(
 	    cg, run_dir, "homefs", O_RDONLY, vm_id, ret_fd, err);
+}
+
+/* An overlay's changes are at rw, a snapshot's at root itself. */
+static int
+look_at_system(const struct hv_op *op, struct fill_facts *ret, struct err *err)
+{
+	const struct hv_node *node = op->node;
+	_cleanup_(closep)
+	int fd = -1;
+	int r;
+
+	if (open_in_monitor(&op->cg, node->run_dir, "rw", O_RDONLY, op->vm_id,
+		&fd, NULL) < 0 &&
+	    (r = open_in_monitor(&op->cg, node->run_dir, "root", O_RDONLY,
+		 op->vm_id, &fd, err)) < 0)
+		return r;
+	return fill_of_volume(node->data_dir, fd, BTRFS_EXCLUSIVE, ret, err);
+}
+
+/* Its mounts are looked at from outside, so that nothing in it wakes. */
+int
+lxc_mounts_look(
+    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = -1;
+	int r;
+
+	if ((r = look_at_system(op, &ret->system, err)) < 0 ||
+	    (r = hv_lxc_open_home(
+		 &op->cg, op->node->run_dir, op->vm_id, &fd, err)) < 0)
+		return r;
+	return fill_of_volume(
+	    op->node->data_dir, fd, BTRFS_REFERENCED, &ret->home, err);
 }

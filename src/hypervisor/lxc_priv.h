@@ -19,6 +19,10 @@ extern const char lxc_seccomp_profile[];
 int lxc_mounts_make(
     const struct hv_op *op, struct home_info *ret_home, struct err *err);
 
+/* hv_ops.look */
+int lxc_mounts_look(
+    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err);
+
 /* Who is process 1. */
 struct lxc_init {
 	const char *name; /* in the record of the run, and to main */

@@ -87,6 +87,10 @@ const struct config_key config_keys[] = {
 	    CONFIG_PER_HOST,
 	    "How long a desktop's changes to a version of its image are kept "
 	    "that it doesn't start from any more." },
+	{ "node.storage.look", CONFIG_DURATION, "60s", SECOND, HOUR,
+	    CONFIG_PER_HOST,
+	    "How often a node looks how full its disks are, and those of the "
+	    "desktops that run." },
 	{ "node.images.kbit", CONFIG_INT, "0", 0, 100000000, CONFIG_PER_HOST,
 	    "How many kbit a second a node may take from another when it gets "
 	    "an image; 0: no limit." },

@@ -175,6 +175,13 @@ const struct field vm_runtime_fields[] = { FIELD(struct vm_runtime_row, vm_id,
 	FIELD(struct vm_runtime_row, error_ref, STR, RO),
 	FIELD(struct vm_runtime_row, hibernated_at, TIME, RO,
 	    .doc = "Since when it sleeps; null: awake."),
+	FIELD_ENUM_OF(struct vm_runtime_row, system_fill, fill_words, RO,
+	    .doc = "How full the space for changes to its system is."),
+	FIELD_ENUM_OF(struct vm_runtime_row, home_fill, fill_words, RO,
+	    .doc = "How full its home is."),
+	FIELD(struct vm_runtime_row, paused_at, TIME, RO,
+	    .doc = "Since when it has waited for room on the node's disk; "
+		   "null: it doesn't."),
 	FIELD_END };
 
 const struct field session_fields[] = { FIELD(

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/field.h"
+#include "model/fill.h"
 #include "model/states.h"
 
 #define NAME_BYTES_MAX 64 /* of tenants, users, OSFs, VMs */
@@ -147,6 +148,9 @@ struct vm_runtime_row {
 	const char *error;
 	const char *error_ref;
 	int64_t hibernated_at;
+	enum fill system_fill;
+	enum fill home_fill;
+	int64_t paused_at;
 };
 
 struct session_row {

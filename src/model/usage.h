@@ -12,18 +12,21 @@
 
 /* Sizes in KiB. PSS: resident pages, shared ones divided among those who
  * share. Pressure: the share of the last 10 s in which something of the VM
- * waited for it, in hundredths of a percent. */
-#define USAGE_TABLE(X)                  \
-	X(VM_ID, "vm_id")               \
-	X(HIBERNATED, "hibernated")     \
-	X(PROCESSES, "processes")       \
-	X(PSS, "pss_kb")                \
-	X(ANON, "anon_kb")              \
-	X(SWAP, "swap_kb")              \
-	X(KERNEL, "kernel_kb")          \
-	X(CPU_PRESSURE, "cpu_pressure") \
-	X(MEM_PRESSURE, "mem_pressure") \
-	X(IO_PRESSURE, "io_pressure")
+ * waited for it, in hundredths of a percent. The fills are percents as of the
+ * house-keeper's last look at its disks; -1: no limit, or not known. */
+#define USAGE_TABLE(X)                   \
+	X(VM_ID, "vm_id")                \
+	X(HIBERNATED, "hibernated")      \
+	X(PROCESSES, "processes")        \
+	X(PSS, "pss_kb")                 \
+	X(ANON, "anon_kb")               \
+	X(SWAP, "swap_kb")               \
+	X(KERNEL, "kernel_kb")           \
+	X(CPU_PRESSURE, "cpu_pressure")  \
+	X(MEM_PRESSURE, "mem_pressure")  \
+	X(IO_PRESSURE, "io_pressure")    \
+	X(SYSTEM_FILL, "system_percent") \
+	X(HOME_FILL, "home_percent")
 
 #define X(name, word) USAGE_##name,
 enum usage { USAGE_TABLE(X) USAGE_COUNT_ };

@@ -261,25 +261,19 @@ quota_item(int fd, uint32_t type, uint64_t id, void *item, size_t size)
 	return true;
 }
 
-int
-btrfs_usage(const char *path, enum btrfs_count count, uint64_t *ret_limit,
+static int
+read_usage(int fd, enum btrfs_count count, uint64_t *ret_limit,
     int64_t *ret_used, struct err *err)
 {
 	struct btrfs_qgroup_limit_item limit;
 	struct btrfs_qgroup_info_item info;
-	_cleanup_(closep)
-	int fd = -1;
 	uint64_t id = 0, flag;
 	int r;
 
-	if ((r = open_dir(path, &fd, err)) < 0 ||
-	    (r = subvolume_id(fd, &id, err)) < 0)
+	if ((r = subvolume_id(fd, &id, err)) < 0)
 		return r;
 	*ret_limit = 0;
 	*ret_used = -1;
-	/* The tree on disk follows with the transaction. */
-	if (syncfs(fd) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "sync %s", path);
 	if (quota_item(fd, BTRFS_QGROUP_INFO_KEY, id, &info, sizeof(info)))
 		*ret_used = (int64_t)le64toh(
 		    count == BTRFS_REFERENCED ? info.rfer : info.excl);
@@ -291,4 +285,35 @@ btrfs_usage(const char *path, enum btrfs_count count, uint64_t *ret_limit,
 		    le64toh(count == BTRFS_REFERENCED ? limit.max_rfer
 						      : limit.max_excl);
 	return 0;
+}
+
+int
+btrfs_usage(const char *path, enum btrfs_count count, uint64_t *ret_limit,
+    int64_t *ret_used, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = -1;
+	int r;
+
+	if ((r = open_dir(path, &fd, err)) < 0)
+		return r;
+	/* The tree on disk follows with the transaction. */
+	if (syncfs(fd) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "sync %s", path);
+	return read_usage(fd, count, ret_limit, ret_used, err);
+}
+
+int
+btrfs_usage_lately(int fd, enum btrfs_count count, uint64_t *ret_limit,
+    int64_t *ret_used, struct err *err)
+{
+	struct stat st;
+
+	*ret_limit = 0;
+	*ret_used = -1;
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "look at a subvolume");
+	return st.st_ino != BTRFS_FIRST_FREE_OBJECTID
+		   ? 0
+		   : read_usage(fd, count, ret_limit, ret_used, err);
 }

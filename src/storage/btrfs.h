@@ -32,5 +32,10 @@ int btrfs_limit(
 /* Both 0 and -1 where nobody counts. */
 int btrfs_usage(const char *path, enum btrfs_count count, uint64_t *ret_limit,
     int64_t *ret_used, struct err *err);
+/* The same without waiting for the disk: what was written in the last half
+ * minute may not count yet. fd: a directory; of one that is no subvolume
+ * nobody counts. */
+int btrfs_usage_lately(int fd, enum btrfs_count count, uint64_t *ret_limit,
+    int64_t *ret_used, struct err *err);
 
 #endif

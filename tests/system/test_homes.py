@@ -166,6 +166,36 @@ def test_convert(house, vm):
     assert home(house, vm)["store"] == "image"
 
 
+def test_full_is_told(house, vm):
+    """Once, whatever is started again meanwhile; and when there is room."""
+    house.qvd("config", "set", "node.storage.look", "1s")
+    house.qvd("vm", "start", vm)
+    inside(house, vm, "dd if=/dev/zero of=/home/big bs=1M count=60; sync; :")
+    _, text, error = house.wait_event("vm.disk-full", vm)
+    assert text.startswith("its home is full: ") and error == "no-space"
+    assert "'qvd home grow'" in text
+    # The row follows the event.
+    house.wait_sql("qvd_vm_runtimes", "SELECT home_fill = 'full' FROM "
+                   "vm_runtimes WHERE vm_id = %s", vm)
+    shown = house.qvd("vm", "show", vm, json=True)
+    assert (shown["home_fill"], shown["system_fill"]) == ("full", "ok")
+    assert "Its home is full." in house.qvd("why", "vm", vm).out
+    top = house.qvd("host", "top", json=True)
+    used, = (v for v in top["vms"] if v["vm_id"] == vm)
+    assert used["home_percent"] >= 98 and used["system_percent"] is None
+    assert {"path", "free_kb", "percent"} <= top["host"]["disks"][0].keys()
+    assert "disk of " in house.qvd("host", "top").out
+
+    house.kill("qvd-hkd-main", "main")
+    house.wait_event("vm.adopted", vm)
+    inside(house, vm, "rm /home/big; sync")
+    house.wait_event("vm.disk-room", vm)
+    assert house.event_names(vm).count("vm.disk-full") == 1
+    house.wait_sql("qvd_vm_runtimes", "SELECT home_fill = 'ok' FROM "
+                   "vm_runtimes WHERE vm_id = %s", vm)
+    house.qvd("config", "unset", "node.storage.look")
+
+
 def test_killed_house_keeper_says_so(house, vm):
     """A job that was under way is not forgotten."""
     house.qvd("vm", "start", vm)

@@ -381,6 +381,37 @@ def test_snapshots_of_its_home(node):
     assert not node.ask("home.forget", name="one", **home)["snapshots"]
 
 
+def test_paused_until_the_disk_has_room(node):
+    """A guest sees no error of a node's full disk, and goes on by itself."""
+    def look(go_on=False):
+        row, = node.ask("vm.disks", go_on=go_on)["vms"]
+        return row
+    homes = node.data / "homes"
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "qvd-test", homes)
+    try:
+        boot(node)
+        row = look()
+        # A home of which nothing is written yet; its system has no limit.
+        assert row[4] < 1024 and row[5] == 64 * 1024
+        assert row[2] == 0 and row[7] == 0
+        with console(node) as s:
+            # No zeros, which take no room.
+            s.sendall(b"\nyes | dd of=/dev/vdb bs=64k count=48 conv=fsync "
+                      b"iflag=fullblock && echo WRIT''TEN\n")
+            eventually(lambda: look()[7], BOOT, "a paused machine")
+            # Without room it stands still again.
+            look(go_on=True)
+            eventually(lambda: look()[7], BOOT, "a machine paused again")
+            run("mount", "-o", "remount,size=64m", homes)
+            assert look(go_on=True)[7]
+            read_until(s, b"WRITTEN")
+        row = look(go_on=True)
+        assert row[7] == 0 and row[4] >= 3 * 1024
+    finally:
+        node.remove_vms()
+        run("umount", homes)
+
+
 def test_screen(node):
     start(node)
     for _ in range(2):

@@ -240,6 +240,44 @@ def test_suspended_through_rows(farm):
     farm.qvd("home", "forget", vm, "one")
 
 
+@pytest.fixture
+def small_homes(farm):
+    """The homes of the farm's machines on a disk with little room."""
+    homes = str(farm.data / "homes")
+    run("mount", "-t", "tmpfs", "-o", "size=24m", "qvd-test", homes)
+    yield homes
+    want(farm, farm.vm, False)
+    wait(farm, farm.vm, "stopped", timeout=120)
+    eventually(lambda: run("umount", homes, check=False) is not None
+               and not os.path.ismount(homes), 30, "the disk's end")
+
+
+@pytest.mark.long
+def test_paused_until_the_node_has_room(farm, small_homes):
+    vm = farm.vm
+    farm.qvd("config", "set", "node.storage.look", "1s")
+    want(farm, vm)
+    wait(farm, vm, "running", timeout=200)
+    # No zeros, which take no room. It goes on where it stood still.
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(farm.run / f"vms/{vm}/console.sock"))
+        s.sendall(b"\nyes | dd of=/dev/vdb bs=64k count=640 iflag=fullblock "
+                  b"conv=fsync && echo WRIT''TEN\n")
+        text, error = farm.wait_event("vm.paused", vm, timeout=200)[1:]
+        assert "QEMU has paused it" in text and error == "no-space"
+        text, error = farm.wait_event("host.disk-full")[1:]
+        assert small_homes in text and error == "no-space"
+        farm.wait_sql("qvd_vm_runtimes", "SELECT paused_at IS NOT NULL FROM "
+                      "vm_runtimes WHERE vm_id = %s", vm)
+        assert "It has been paused since" in farm.qvd("why", "vm", vm).out
+        run("mount", "-o", "remount,size=200m", small_homes)
+        farm.wait_event("host.disk-room")
+        farm.wait_event("vm.continued", vm, timeout=200)
+        kvmguest.read_until(s.fileno(), b"WRITTEN", timeout=200)
+    assert not farm.qvd("vm", "show", vm, json=True)["paused_at"]
+    farm.qvd("config", "unset", "node.storage.look")
+
+
 def address6(farm, vm):
     """As the node derives it: the last four bytes are those of IPv4."""
     four = ipaddress.ip_address(

@@ -119,6 +119,33 @@ def test_full_home_is_felt_there_only(homes):
     home.sh("test $(stat -c %s /home/again) = 10485760")
 
 
+def disks(node, vm):
+    """How full (system, home) of it are, in percent; None: no limit."""
+    row, = (r for r in node.ask("vm.disks")["vms"] if r[0] == vm)
+    assert row[7] == 0  # what is paused is a machine
+    return [100 * used // size if size else None
+            for used, size in (row[1:3], row[4:6])]
+
+
+def test_what_is_full_is_seen(homes):
+    """... of what has a limit; and what is frozen is left alone."""
+    node, kind = homes
+    home = Home(node, 6, kind, home_mb=40, root_mb=40)
+    Home(node, 7, kind, home_mb=40)
+    system, used = disks(node, 6)
+    assert system < 60 and used < 60
+    fill(home, 60)
+    assert disks(node, 6)[1] >= 90
+    home.sh("rm /home/big; sync; dd if=/dev/zero of=/var/big bs=1M count=60; "
+            "sync", check=False)
+    system, used = disks(node, 6)
+    assert system >= 90 and used < 60
+    assert disks(node, 7)[0] is None and disks(node, 7)[1] < 60
+    node.ask("vm.freeze", vm_id=6)
+    assert [r[0] for r in node.ask("vm.disks")["vms"]] == [7]
+    node.ask("vm.thaw", vm_id=6)
+
+
 def test_home_is_the_desktops(homes):
     """Owned by its root, nothing of the machinery in it, kept over runs."""
     node, kind = homes

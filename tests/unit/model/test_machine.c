@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/fill.h"
 #include "model/machine.h"
 
 /* What each pair gives, one row a state, one column an event in the order of
@@ -224,6 +225,10 @@ test_sql_words(void **state)
 	compare_check(sql, "osfs", "root", &root_kind_words);
 	compare_new_check(
 	    SQL_DIR "/*-machines.sql", "osfs", "machine", &osf_machine_words);
+	compare_new_check(
+	    SQL_DIR "/*-fill.sql", "vm_runtimes", "system_fill", &fill_words);
+	compare_new_check(
+	    SQL_DIR "/*-fill.sql", "vm_runtimes", "home_fill", &fill_words);
 	compare_new_check(
 	    SQL_DIR "/*-machines.sql", "osfs", "accel", &osf_accel_words);
 }
