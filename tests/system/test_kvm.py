@@ -381,6 +381,7 @@ def test_snapshots_of_its_home(node):
     assert not node.ask("home.forget", name="one", **home)["snapshots"]
 
 
+@pytest.mark.long
 def test_paused_until_the_disk_has_room(node):
     """A guest sees no error of a node's full disk, and goes on by itself."""
     def look(go_on=False):
