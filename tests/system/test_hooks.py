@@ -45,10 +45,15 @@ def house():
 
 @pytest.fixture(autouse=True)
 def clean(house):
+    house.hooked = set()
     yield
-    for f in house.calls.iterdir():
+    for f in house.calls.glob("[rhf]*.*"):  # refuse, hang, flood
         f.unlink()
     house.qvd("vm", "stop", house.vm)
+    # Each run has its poststop, but who stops it doesn't wait for that.
+    if {"prestart", "poststop"} <= house.hooked:
+        eventually(lambda: len(calls(house, "poststop")) >=
+                   len(calls(house, "prestart")), what="each run's poststop")
     for name in EVENTS:
         house.qvd("config", "unset", f"hkd.hook.{name}")
     house.qvd("config", "unset", "hkd.hook.deadline")
@@ -58,6 +63,7 @@ def clean(house):
 
 def use(house, program="site", *names):
     """The nodes hear of it, so a run that begins later knows it."""
+    house.hooked |= set(names or EVENTS)
     for name in names or EVENTS:
         house.qvd("config", "set", f"hkd.hook.{name}", program)
 

@@ -24,7 +24,7 @@ class Service:
     def start(self):
         run("systemd-run", "-q", f"--unit={UNIT}", "--remain-after-exit",
             "-p", "KillMode=mixed", "-p", "TasksMax=infinity",
-            build.programs() / "qvd", "up", "--data", DIR / "d", "--run",
+            build.programs() / "qvd", "up", "--keep-desktops", "--data", DIR / "d", "--run",
             DIR / "r", "--listen", "127.0.0.1:8443", "--name", "node1")
         self.wait()
 
