@@ -247,6 +247,7 @@ def test_rows_become_rules(busybox_farm):
              "--egress-rate", "0")
     becomes("ip daddr 10.3.0.0/16 accept")
     assert "rate over" not in run(*farm.prefix, "nft", "list", "limits")
+    farm.wait_event("vm.network-changed", vm, 3)  # written after the rules
     assert farm.event_names(vm).count("vm.network-changed") == 3
     assert farm.qvd("osf", "show", "busybox", json=True)["egress"] \
         == "allow 10.3.0.0/16"
