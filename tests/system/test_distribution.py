@@ -122,7 +122,7 @@ def test_an_image_goes_to_a_node_before_its_tag_moves(two):
     assert row["from_host"] == "node1" and row["moved_bytes"] > 0
     same_files(farm, node, first)
     farm.qvd("image", "tag", first, "beta")
-    assert "image.arrived" in farm.event_names()
+    farm.wait_event("image.arrived")
 
     # A new version: only what changed moves, and the tag that the import was
     # given waits for both nodes.

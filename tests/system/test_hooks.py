@@ -119,7 +119,7 @@ def test_prestart_refuses(house):
     [after] = eventually(lambda: calls(house, "poststop"))
     assert "no licence is free" in after["error"]
     assert calls(house, "poststart") == []
-    assert "vm.start-failed" in house.event_names(house.vm)
+    house.wait_event("vm.start-failed", house.vm)
 
 
 def test_deadline(house):

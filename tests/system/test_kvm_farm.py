@@ -205,7 +205,7 @@ def test_suspended_through_rows(farm):
     start_fails(farm, vm, "as 'microvm tcg 640 MB")
     farm.qvd("osf", "set", "kvm", "--machine", "node", "--accel", "node",
              "--memory", "512M")
-    assert "vm.resume-failed" in farm.event_names(vm)
+    farm.wait_event("vm.resume-failed", vm)
     # Its tag moves: what goes on, goes on with what it ran.
     farm.qvd("image", "import", farm.dir / "guest", "--osf", "kvm",
              "--version", "2", "--tag", "default", timeout=300)

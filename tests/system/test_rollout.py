@@ -149,7 +149,7 @@ def test_a_broken_version_halts_by_itself_and_is_taken_back(house):
     house.qvd("image", "rollback", "busybox")
     assert rollout(house, which)["state"] == "rolled-back"
     assert {version_of(house, v) for v in vms} == {old}
-    assert "image.rolled-back" in house.event_names(canary[0])
+    house.wait_event("image.rolled-back", canary[0])
     assert house.qvd("image", "del", "busybox/3").status == 0
 
 

@@ -270,7 +270,7 @@ def test_desktops_that_are_kept(busybox_farm):
     farm.start()
     farm.wait_vm(farm.vm, "running")
     assert vm_pid(farm) == pid
-    assert "vm.adopted" in farm.event_names(farm.vm)
+    farm.wait_event("vm.adopted", farm.vm)
 
 
 def test_killed_with_desktops(busy_farm):
