@@ -13,7 +13,6 @@
 #include "base/str.h"
 #include "hypervisor/kvm_priv.h"
 #include "json/json.h"
-#include "storage/fill.h"
 
 #define QUIT_MS 5000 /* for QEMU to end by itself */
 /* Who is looked at with all others must not keep them waiting. */
@@ -269,36 +268,24 @@ kvm_console(
 	return look_at(node, vm_id, open_console, "console", ret_fd, err);
 }
 
-/* Of the blocks of an image that is a disk nobody can tell which are its own
- * files': what is known is what it has written of a tree's changes, and of its
- * home. */
+/* What an image that is a disk has as its changes isn't there as a tree's, and
+ * so not looked at. */
 static int
 look_at_disks(const struct hv_op *op, struct hv_look *ret, struct err *err)
 {
 	_cleanup_(json_decrefp)
 	json_t *record = hv_record_json(op->node, op->vm_id);
 	struct storage_disk_vm disk = { .data_dir = op->node->data_dir,
-		.vm_id = op->vm_id };
-	_cleanup_(freep)
-	char *home = xasprintf(
-	    "%s/homes/%lld.raw", op->node->data_dir, (long long)op->vm_id);
-	_cleanup_(freep)
-	char *dir = NULL;
-	_cleanup_(freep)
-	char *root = NULL;
+		.vm_id = op->vm_id,
+		.of_tree = true };
 	struct hv_vm vm;
-	int r;
 
 	vm_of_record(record, &vm);
 	if (!hv_is_checksum(vm.checksum))
 		return err_set(err, ERR_NOT_FOUND, "its record is gone");
 	disk.checksum = vm.checksum;
 	disk.is_volatile = vm.is_volatile;
-	dir = storage_disk_dir(&disk);
-	root = xasprintf("%s/root.raw", dir);
-	if ((r = fill_of_disk(root, &ret->system, err)) < 0)
-		return r;
-	return fill_of_disk(home, &ret->home, err);
+	return storage_disk_fill(&disk, &ret->system, &ret->home, err);
 }
 
 /* QEMU pauses a guest whose writes the node's disk has no room for (its error

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "model/fill.h"
 
 /* Whose disks. */
 struct storage_disk_vm {
@@ -64,5 +65,10 @@ int storage_disk_scratch(const struct storage_disk_vm *vm, int64_t bytes,
     uint64_t need, int *ret_fd, struct err *err);
 int storage_disk_home(const struct storage_disk_vm *vm,
     struct storage_disk *ret, struct err *err);
+/* How full they are, by what was ever written to them and not given back. Of
+ * the system only if its image is a tree; size_kb 0: not known. */
+int storage_disk_fill(const struct storage_disk_vm *vm,
+    struct fill_facts *ret_system, struct fill_facts *ret_home,
+    struct err *err);
 
 #endif

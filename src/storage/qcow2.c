@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "storage/disk.h"
+#include "storage/fill.h"
 #include "storage/machine.h"
 #include "storage/tool.h"
 
@@ -375,6 +376,13 @@ storage_disk_root(const struct storage_disk_vm *vm,
 	return 0;
 }
 
+static char *
+home_path(const struct storage_disk_vm *vm)
+{
+	return xasprintf(
+	    "%s/homes/%lld.raw", vm->data_dir, (long long)vm->vm_id);
+}
+
 int
 storage_disk_home(
     const struct storage_disk_vm *vm, struct storage_disk *ret, struct err *err)
@@ -382,7 +390,7 @@ storage_disk_home(
 	_cleanup_(freep)
 	char *dir = xasprintf("%s/homes", vm->data_dir);
 	_cleanup_(freep)
-	char *path = xasprintf("%s/%lld.raw", dir, (long long)vm->vm_id);
+	char *path = home_path(vm);
 	int64_t bytes =
 	    vm->home_mb > 0 ? (int64_t)vm->home_mb << 20 : HOME_DEFAULT;
 	_cleanup_(closep)
@@ -405,4 +413,24 @@ storage_disk_home(
 	ret->format = "raw";
 	ret->bytes = (int64_t)st.st_size;
 	return open_owned(path, vm->uid, &ret->fd, err);
+}
+
+/* Of the blocks of a layer over an image's disk nobody can tell which are its
+ * own files'. */
+int
+storage_disk_fill(const struct storage_disk_vm *vm,
+    struct fill_facts *ret_system, struct fill_facts *ret_home, struct err *err)
+{
+	_cleanup_(freep)
+	char *dir = storage_disk_dir(vm);
+	_cleanup_(freep)
+	char *root = root_path(vm, dir);
+	_cleanup_(freep)
+	char *home = home_path(vm);
+	int r;
+
+	*ret_system = (struct fill_facts){ 0 };
+	if (vm->of_tree && (r = fill_of_disk(root, ret_system, err)) < 0)
+		return r;
+	return fill_of_disk(home, ret_home, err);
 }
