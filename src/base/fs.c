@@ -125,26 +125,39 @@ make_dir(const char *path, mode_t mode, struct err *err)
 	return err_errno(err, ERR_SYSTEM, errno, "make directory %s", path);
 }
 
+static bool
+is_directory(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Up to what is there, and down again: nearly always only the last one is
+ * missing. */
 int
 fs_mkdirs(const char *path, mode_t mode, struct err *err)
 {
 	_cleanup_(freep)
 	char *copy = xstrdup(path);
-	struct stat st;
+	size_t whole = strlen(copy), len;
 	char *p;
 	int r;
 
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+	if (is_directory(path))
 		return 0;
-	for (p = copy; *p != '\0'; p++) {
-		if (*p != '/' || p == copy)
-			continue;
+	while ((p = strrchr(copy, '/')) != NULL && p != copy) {
 		*p = '\0';
+		if (is_directory(copy))
+			break;
+	}
+	for (;;) {
 		if ((r = make_dir(copy, mode, err)) < 0)
 			return r;
-		*p = '/';
+		if ((len = strlen(copy)) == whole)
+			return 0;
+		copy[len] = '/';
 	}
-	return make_dir(copy, mode, err);
 }
 
 /* How deep remove_at() descends before it moves what is below up to the top
