@@ -59,14 +59,37 @@ take_descriptor(struct msghdr *hdr)
 	return fd;
 }
 
+/* 1: *ret is the length of the packet that is next; else as op_wire_recv. */
+static int
+wait_for_packet(int sock, int flags, size_t *ret, struct err *err)
+{
+	ssize_t n;
+
+	do
+		n = recv(sock, NULL, 0, flags | MSG_PEEK | MSG_TRUNC);
+	while (n < 0 && errno == EINTR);
+	if (n == 0 || (n < 0 && (errno == EAGAIN || errno == ECONNRESET)))
+		return 0;
+	if (n < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "receive");
+	if (n > OP_MESSAGE_MAX)
+		return err_set(err, ERR_PROTOCOL, "truncated message");
+	*ret = (size_t)n;
+	return 1;
+}
+
+/*
+ * In room for this packet and not for the largest: an operation is a fork,
+ * in which each page that is written for the first time costs a copy.
+ */
 int
 op_wire_recv(int sock, int flags, json_t **ret, int *ret_fd, struct err *err)
 {
 	_cleanup_(freep)
-	char *text = xcalloc(1, OP_MESSAGE_MAX);
+	char *text = NULL;
 	_cleanup_(closep)
 	int fd = -1;
-	struct iovec iov = { .iov_base = text, .iov_len = OP_MESSAGE_MAX };
+	struct iovec iov = { 0 };
 	union control control = { 0 };
 	struct msghdr hdr = {
 		.msg_iov = &iov,
@@ -77,11 +100,12 @@ op_wire_recv(int sock, int flags, json_t **ret, int *ret_fd, struct err *err)
 	ssize_t n;
 	int r;
 
+	if ((r = wait_for_packet(sock, flags, &iov.iov_len, err)) <= 0)
+		return r;
+	iov.iov_base = text = xcalloc(1, iov.iov_len);
 	do
-		n = recvmsg(sock, &hdr, flags | MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
-	if (n == 0 || (n < 0 && (errno == EAGAIN || errno == ECONNRESET)))
-		return 0;
 	if (n < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "receive");
 	fd = take_descriptor(&hdr);
