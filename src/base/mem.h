@@ -18,6 +18,8 @@
 #define _unused_       __attribute__((unused))
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 #define _noreturn_     __attribute__((noreturn))
+/* Runs on a stack that AddressSanitizer doesn't know. */
+#define _no_sanitize_ __attribute__((no_sanitize("address")))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) \

@@ -39,7 +39,7 @@ static const struct user_limit {
 };
 
 /* A kernel that lacks one of them has nothing to limit. */
-static bool
+static _no_sanitize_ bool
 write_limit(const struct user_limit *l)
 {
 	_cleanup_(closep)
@@ -55,27 +55,28 @@ write_limit(const struct user_limit *l)
 }
 
 /* Its status tells which one failed; all of them: the way in. */
-static _noreturn_ void
-write_limits(int pidfd)
+static _no_sanitize_ int
+write_limits(void *arg)
 {
+	const int *pidfd = arg;
 	size_t i;
 
-	if (setns(pidfd, CLONE_NEWUSER) < 0)
-		_exit(ARRAY_SIZE(limits) + 1);
+	if (setns(*pidfd, CLONE_NEWUSER) < 0)
+		return ARRAY_SIZE(limits) + 1;
 	for (i = 0; i < ARRAY_SIZE(limits); i++)
 		if (!write_limit(&limits[i]))
-			_exit((int)i + 1);
-	_exit(0);
+			return (int)i + 1;
+	return 0;
 }
 
 int
 lxc_userns_limit(const struct hv_run *run, struct err *err)
 {
-	int status = -1, failed;
-	pid_t pid = fork();
+	_Alignas(16) char stack[32 * 1024];
+	int pidfd = run->pidfd, status = -1, failed;
+	pid_t pid = clone(write_limits, stack + sizeof(stack),
+	    CLONE_VM | CLONE_VFORK | SIGCHLD, &pidfd);
 
-	if (pid == 0)
-		write_limits(run->pidfd);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return err_set(err, ERR_SYSTEM,
 		    "no process to set the limits of its user namespace");
