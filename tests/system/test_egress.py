@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from netlab import GATEWAY, Net, Outside
+from netlab import GATEWAY, REACH, SOON, Net, Outside
 from nodelab import Failed, Node, run
 from qvdlab import eventually
 
@@ -286,4 +286,34 @@ def test_ipv6_when_the_farm_says_so(busybox_farm):
         "nsenter", "-t", pid, "-n", "ping", "-n", "-c1", "-W1", "fd00:5::1",
         check=False))
     farm.qvd("vm", "stop", "alice/desk")
+    farm.assert_clean(vm)
+
+
+def test_no_way_to_the_router(busybox_farm):
+    """The real one: its port is open on every address of the node, and to no
+    desktop of it, whatever their policy says."""
+    farm = busybox_farm
+    farm.qvd("config", "set", "vm.network.gateway6", "fd00:5::1/64")
+    farm.qvd("config", "set", "vm.network.egress", "allow any")
+    eventually(lambda: "fd00:5::1" in run(*farm.prefix, "ip", "-6", "addr"))
+    vm = farm.add_vm("alice", "busybox")
+    farm.qvd("vm", "start", vm)
+    for address in ("192.0.2.7/32", "fd00:99::7/128"):
+        run(*farm.prefix, "ip", "addr", "add", address, "dev", "lo")
+    gateway = farm.one("SELECT host(network(set_masklen(address, 16)) + 1) "
+                       "FROM vms WHERE id = %s", vm)
+    targets = [f"{a} {farm.port}" for a in (
+        gateway, "fd00:5::1", "192.0.2.7", "fd00:99::7")]
+
+    def reach(prefix):
+        return run(*prefix, sys.executable, "-c",
+                   REACH.replace("WAIT", str(2 * SOON)), *targets)
+    # Also that each address is a listening one.
+    assert sorted(reach(farm.prefix).splitlines()) == sorted(targets)
+    pid = farm.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", vm)
+    inside = ["nsenter", "-t", pid, "-n"]
+    eventually(lambda: " 0% packet loss" in run(
+        *inside, "ping", "-n", "-c1", "-W1", gateway, check=False))
+    assert reach(inside) == ""
+    farm.qvd("vm", "stop", vm)
     farm.assert_clean(vm)
