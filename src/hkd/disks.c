@@ -19,27 +19,35 @@
 static const char *const names[NODE_DISKS] = { "", "/images", "/vms",
 	"/homes" };
 
+/* How loudly something is told. What is full is an incident, which has a
+ * reference. */
+enum tone { TONE_NOTE, TONE_WARNING, TONE_INCIDENT };
+
 /* The events of a word: what it was before doesn't matter. */
 static const struct {
 	const char *vm, *host;
 	const char *is;
-	bool bad;
+	enum tone tone;
 } tells[FILL_COUNT_] = {
 	[FILL_OK] = { "vm.disk-room", "host.disk-room", "has room again",
-	    false },
+	    TONE_NOTE },
 	[FILL_HIGH] = { "vm.disk-high", "host.disk-high", "is nearly full",
-	    false },
-	[FILL_FULL] = { "vm.disk-full", "host.disk-full", "is full", true },
+	    TONE_WARNING },
+	[FILL_FULL] = { "vm.disk-full", "host.disk-full", "is full",
+	    TONE_INCIDENT },
 };
 
-/* A full disk is an incident, with a reference; the rest are notes. */
-static void tell(struct node *node, struct event event, bool bad,
+static void tell(struct node *node, struct event event, enum tone tone,
     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 static void
-tell(struct node *node, struct event event, bool bad, const char *fmt, ...)
+tell(
+    struct node *node, struct event event, enum tone tone, const char *fmt, ...)
 {
-	char ref[REF_LEN + 1], text[640];
+	enum log_level level =
+	    tone == TONE_NOTE ? LOG_LEVEL_INFO : LOG_LEVEL_WARN;
+	bool bad = tone == TONE_INCIDENT;
+	char ref[REF_LEN + 1], text[640], who[40] = "";
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -52,11 +60,9 @@ tell(struct node *node, struct event event, bool bad, const char *fmt, ...)
 	}
 	store_event(node, &event, "%s", text);
 	if (event.vm_id != 0)
-		log_warn("VM %lld: %s%s%s", (long long)event.vm_id, text,
-		    bad ? ", reference " : "", bad ? ref : "");
-	else
-		log_warn(
-		    "%s%s%s", text, bad ? ", reference " : "", bad ? ref : "");
+		snprintf(who, sizeof(who), "VM %lld: ", (long long)event.vm_id);
+	log_write(level, "%s%s%s%s", who, text, bad ? ", reference " : "",
+	    bad ? ref : "");
 }
 
 /* The node's */
@@ -80,7 +86,7 @@ tell_disk(struct node *node, const struct node_disk *disk)
 		.duration_ms = -1 };
 	const struct fill_facts *f = &disk->facts;
 
-	tell(node, event, tells[disk->fill].bad,
+	tell(node, event, tells[disk->fill].tone,
 	    "the disk of %s %s: %lld of %lld MiB are left (%d %% used)%s",
 	    disk->path, tells[disk->fill].is, MB(f->size_kb - f->used_kb),
 	    MB(f->size_kb), fill_percent(f),
@@ -158,7 +164,7 @@ advice(const struct vm *vm, enum vm_disk which, enum fill fill)
 static void
 take_disk(struct vm *vm, enum vm_disk which, const struct fill_facts *f)
 {
-	static const char *const what[VM_DISKS] = {
+	static const char *const what[VM_DISK_COUNT_] = {
 		[VM_DISK_SYSTEM] = "the space for changes to its system",
 		[VM_DISK_HOME] = "its home",
 	};
@@ -169,15 +175,18 @@ take_disk(struct vm *vm, enum vm_disk which, const struct fill_facts *f)
 	if (fill == vm->disks.fill[which])
 		return;
 	vm->disks.fill[which] = fill;
+	if (vm->disks.told[which] > fill)
+		vm->disks.told[which] = fill;
 	if (fill != FILL_OK)
 		snprintf(files, sizeof(files),
 		    " and %lld %% of the files that it can have",
 		    (long long)f->files_permille / 10);
-	tell(vm->node, vm_note(vm, tells[fill].vm, -1), tells[fill].bad,
+	tell(vm->node, vm_note(vm, tells[fill].vm, -1), tells[fill].tone,
 	    "%s %s: %lld of %lld MiB are taken%s%s", what[which],
 	    tells[fill].is, MB(f->used_kb), MB(f->size_kb), files,
 	    advice(vm, which, fill));
 	vm_save(vm);
+	vm_disks_look(vm);
 }
 
 /* One that was let go on and stands still again has not gone on. */
@@ -191,13 +200,13 @@ take_paused(struct vm *vm, bool paused)
 	d->paused = paused;
 	if (paused) {
 		d->paused_ms = time_now_ms();
-		tell(vm->node, vm_note(vm, "vm.paused", -1), true,
+		tell(vm->node, vm_note(vm, "vm.paused", -1), TONE_INCIDENT,
 		    "QEMU has paused it, because the node's disk has no room "
 		    "for what it writes; it goes on by itself when there is");
 	} else {
 		tell(vm->node,
 		    vm_note(vm, "vm.continued", time_now_ms() - d->paused_ms),
-		    false, "it goes on: the node's disk has room again");
+		    TONE_NOTE, "it goes on: the node's disk has room again");
 	}
 	vm_save(vm);
 }

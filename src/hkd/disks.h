@@ -13,12 +13,14 @@
 #include "loop/loop.h"
 #include "model/fill.h"
 
-enum vm_disk { VM_DISK_SYSTEM, VM_DISK_HOME, VM_DISKS };
-
 /* Of a VM, as it was at the last look. */
 struct vm_disks {
-	struct fill_facts facts[VM_DISKS];
-	enum fill fill[VM_DISKS];
+	struct fill_facts facts[VM_DISK_COUNT_];
+	enum fill fill[VM_DISK_COUNT_];
+	/* The worst that its user was told since it was better. */
+	enum fill told[VM_DISK_COUNT_];
+	enum vm_disk telling; /* of which, while there is a call */
+	struct agent_call *call;
 	bool paused; /* its QEMU waits for room on the node's disk */
 	int64_t paused_ms;
 };

@@ -65,6 +65,7 @@ vm_free(struct vm *vm)
 	vm_network_forget(vm);
 	vm_idle_forget(vm);
 	vm_expiry_done(vm);
+	vm_disks_forget(vm);
 	agent_done(&vm->agent);
 	unwatch_exit(vm);
 	timer_done(&vm->deadline);
@@ -297,6 +298,7 @@ on_ended(void *arg)
 	agent_close(&vm->agent);
 	vm_idle_forget(vm);
 	vm_expiry_forget(vm);
+	vm_disks_forget(vm);
 	vm->pid = 0;
 	/* Whether its memory was saved before, the helper's answer tells. */
 	if (vm->state == VM_STATE_SUSPENDING)
@@ -396,6 +398,7 @@ vm_agent_session(struct vm *vm, enum session_state session)
 	if (session == SESSION_STOPPED)
 		vm_expiry_forget(vm);
 	vm_expiry_look(vm);
+	vm_disks_look(vm);
 }
 
 /* The reconciler */

@@ -226,6 +226,12 @@ void vm_expiry_look(struct vm *vm);
 /* Session or run is over: the next one is told anew. */
 void vm_expiry_forget(struct vm *vm);
 
+/* vm_disks.c */
+/* What is full or whether its user is there may have changed. */
+void vm_disks_look(struct vm *vm);
+/* The run is over, and with it what was being told. */
+void vm_disks_forget(struct vm *vm);
+
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;
 /* Takes what a row says; for a VM first heard of, also what its runtime row

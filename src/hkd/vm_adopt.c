@@ -129,6 +129,7 @@ on_adopted(const json_t *result, int fd, const struct err *err, void *arg)
 		found(vm, result, fd);
 		settled(vm);
 		vm_expiry_look(vm);
+		vm_disks_look(vm);
 		return;
 	}
 	closep(&fd);

@@ -7,6 +7,10 @@
 ENUM_DEFINE(fill, FILL_TABLE(X));
 #undef X
 
+#define X(name, word) [VM_DISK_##name] = word,
+ENUM_DEFINE(vm_disk, VM_DISK_TABLE(X));
+#undef X
+
 /* A word holds from its first mark until what is used falls below the second.
  * Of something large a few percent are much: with so much left it isn't the
  * word either, and with twice that it is it no more. */

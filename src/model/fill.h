@@ -22,6 +22,16 @@ enum fill { FILL_TABLE(X) FILL_COUNT_ };
 #undef X
 ENUM_FUNCTIONS(fill);
 
+/* What a VM has of limited size. */
+#define VM_DISK_TABLE(X)    \
+	X(SYSTEM, "system") \
+	X(HOME, "home")
+
+#define X(name, word) VM_DISK_##name,
+enum vm_disk { VM_DISK_TABLE(X) VM_DISK_COUNT_ };
+#undef X
+ENUM_FUNCTIONS(vm_disk);
+
 /* What was measured. */
 struct fill_facts {
 	int64_t used_kb;

@@ -295,6 +295,45 @@ post_expire(struct session_client *c, struct http_request *req)
 	json_decref(body);
 }
 
+struct disk_notice {
+	enum vm_disk disk;
+	enum fill fill;
+};
+
+/* The user's home, or the space for changes to the system, is nearly full. */
+static void
+post_disk(struct session_client *c, struct http_request *req)
+{
+	static const struct field fields[] = { FIELD_ENUM_OF(struct disk_notice,
+						   disk, vm_disk_words,
+						   .flags = FIELD_REQUIRED),
+		FIELD_ENUM_OF(struct disk_notice, fill, fill_words,
+		    .flags = FIELD_REQUIRED),
+		FIELD_END };
+	struct disk_notice n = { 0 };
+	_cleanup_(json_decrefp)
+	json_t *body = NULL;
+	json_t *more;
+	struct err err;
+
+	if (req->body == NULL)
+		err_set(&err, ERR_INVALID, "POST /disk needs a JSON body");
+	else if (json_parse(req->body, req->body_len, &body, &err) == 0 &&
+		 json_decode(body, fields, &n, req->arena, NULL, &err) == 0) {
+		if (notify_show(c->api->vma->session,
+			notify_disk_text(n.disk, n.fill))) {
+			more = json_pack("{s:s, s:s}", "qvd.disk.name",
+			    vm_disk_to_str(n.disk), "qvd.disk.fill",
+			    fill_to_str(n.fill));
+			with_hook(c, "disk", THEN_NOTHING, more);
+			json_decref(more);
+			return;
+		}
+		err_set(&err, ERR_CONFLICT, "nobody is there to read it");
+	}
+	http_respond_err(c->conn, &err);
+}
+
 struct clock_order {
 	int64_t at_us;
 };
@@ -350,6 +389,7 @@ static const struct route routes[] = {
 	{ "GET", "/session/stream", get_stream },
 	{ "GET", "/events", get_events },
 	{ "POST", "/clock", post_clock },
+	{ "POST", "/disk", post_disk },
 	{ "POST", "/expire", post_expire },
 	{ "POST", "/poweroff", post_poweroff },
 };

@@ -9,6 +9,7 @@
 #ifndef VMA_NOTIFY_H
 #define VMA_NOTIFY_H
 
+#include "model/fill.h"
 #include "vma/session.h"
 
 /* Shows text, instead of what it showed before. False: nobody is there to
@@ -19,6 +20,8 @@ void notify_on_end(struct task *task, int status, bool timed_out, void *arg);
 /* What the user is told of an expiry; hard: when the restart is, or NULL.
  * Heap. */
 char *notify_expiry_text(const char *hard);
+/* What the user is told of something that is (nearly) full. */
+const char *notify_disk_text(enum vm_disk disk, enum fill fill);
 
 /* The role: stays until the user has clicked on the window. */
 int message_main(const char *text);

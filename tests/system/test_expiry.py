@@ -4,7 +4,7 @@ died meanwhile."""
 
 import pathlib
 
-from qvdlab import eventually
+from qvdlab import eventually, run
 from qvdlab.desk import Desk
 
 
@@ -72,3 +72,36 @@ def test_only_what_runs_expires(desktop):
     farm.qvd("vm", "start", vm)
     assert not farm.qvd("vm", "show", vm, json=True)["expire_hard_at"]
     farm.qvd("vm", "stop", vm)
+
+
+def test_a_user_is_told_of_a_full_home(desktop, screen):
+    """Once for each word; and somebody who isn't there, on coming back."""
+    farm = desktop
+    farm.qvd("config", "set", "node.storage.look", "1s")
+    farm.qvd("osf", "set", "demo", "--home", "64M")
+    try:
+        vm = farm.add_vm("alice", "demo", "narrow")
+        farm.qvd("vm", "start", vm)
+    finally:
+        farm.qvd("osf", "set", "demo", "--home", "0")
+    pid = farm.one("SELECT pid FROM vm_runtimes WHERE vm_id = %s", vm)
+
+    def inside(script):
+        run("nsenter", "-t", pid, "-m", "-U", "-r", "-w", "sh", "-c", script)
+    inside("dd if=/dev/zero of=/home/big bs=1M count=80; sync; :")
+    farm.wait_event("vm.disk-full", vm)
+    assert "vm.disk-told" not in farm.event_names(vm)
+    inside("rm /home/big; sync")
+    farm.wait_event("vm.disk-room", vm)
+    desk = Desk(farm, screen, vm=vm,
+                home=pathlib.Path(f"/proc/{pid}/root/home/alice"))
+    inside("dd if=/dev/zero of=/home/big bs=1M count=80; sync; :")
+    eventually(lambda: "Your home is full" in (message_of(farm, vm) or ""),
+               60, lambda: message_of(farm, vm))
+    farm.wait_event("vm.disk-told", vm)
+    eventually(lambda: "its user was told that the home is full" in
+               farm.qvd("why", "vm", vm).out, 30)
+    desk.close()
+    farm.qvd("vm", "stop", vm)
+    farm.qvd("config", "unset", "node.storage.look")
+    farm.assert_clean(vm)
