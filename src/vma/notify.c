@@ -103,28 +103,25 @@ notify_expiry_text(const char *hard)
 const char *
 notify_disk_text(enum vm_disk disk, enum fill fill)
 {
+	static const char home_full[] =
+	    "Your home is full: nothing more can be saved in it. Remove files "
+	    "that you don't need, and empty the waste basket, before you log "
+	    "out: logging in again may fail with a full home. Your "
+	    "administrator can make it larger.";
+	static const char home_high[] =
+	    "Your home is nearly full. Remove files that you don't need, and "
+	    "empty the waste basket, or ask your administrator to make it "
+	    "larger.";
+	static const char system_full[] =
+	    "This desktop's disk is full outside of your home: programs may "
+	    "fail. Remove what you have put there (in /tmp, /var/tmp), and "
+	    "tell your administrator.";
+	static const char system_high[] =
+	    "This desktop's disk is nearly full outside of your home. Remove "
+	    "what you have put there (in /tmp, /var/tmp), or tell your "
+	    "administrator.";
+
 	if (disk == VM_DISK_HOME)
-		return fill == FILL_FULL
-			   ? "Your home is full: nothing more can be saved in "
-			     "it. "
-			     "Remove files that you don't need, and empty the "
-			     "waste "
-			     "basket, before you log out: logging in again may "
-			     "fail "
-			     "with a full home. Your administrator can make it "
-			     "larger."
-			   : "Your home is nearly full. Remove files that you "
-			     "don't "
-			     "need, and empty the waste basket, or ask your "
-			     "administrator to make it larger.";
-	return fill == FILL_FULL ? "This desktop's disk is full outside of "
-				   "your home: programs may "
-				   "fail. Remove what you have put there (in "
-				   "/tmp, /var/tmp), and "
-				   "tell your administrator."
-				 : "This desktop's disk is nearly full outside "
-				   "of your home. Remove "
-				   "what you have put there (in /tmp, "
-				   "/var/tmp), or tell your "
-				   "administrator.";
+		return fill == FILL_FULL ? home_full : home_high;
+	return fill == FILL_FULL ? system_full : system_high;
 }
