@@ -109,9 +109,32 @@ make_authority(const char *farm, struct err *err)
 	    (r = write_file(farm, "signing.pub", public, 0644, err)) < 0 ||
 	    (r = write_file(farm, "ca.key", key, 0600, err)) < 0)
 		return r;
-	/* Last: what says that there is a farm. Cut off before, init is made
-	 * again from the start. */
+	/* Last: what says that there is a farm. */
 	return write_file(farm, "ca.crt", cert, 0644, err);
+}
+
+/* A new authority under the feet of an old one's certificates and signatures
+ * would part this node from all others, and say nothing. */
+static int
+check_no_farm(const char *farm, struct err *err)
+{
+	static const char *const names[] = { "ca.key", "node.key", "node.crt",
+		"signing.key", "signing.pub" };
+	size_t i;
+
+	if (has_file(farm, "ca.crt"))
+		return err_set(err, ERR_CONFLICT,
+		    "%s has the certificate of a farm already", farm);
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (has_file(farm, names[i]))
+			return err_set(err, ERR_CONFLICT,
+			    "%s has %s but no ca.crt, and new keys would shut "
+			    "out all nodes and images of the old ones; copy "
+			    "ca.crt back from another node's folder or from "
+			    "your copy, or move that folder away if it is of "
+			    "no farm",
+			    farm, names[i]);
+	return 0;
 }
 
 static int
@@ -126,10 +149,8 @@ run_farm_init(struct cli *cli, const struct values *values, struct err *err)
 	if ((r = node_conf_load(cli->conf, &conf, err)) < 0)
 		return r;
 	farm = node_conf_data_path(&conf, "farm");
-	if (has_file(farm, "ca.crt"))
-		return err_set(err, ERR_CONFLICT,
-		    "%s has the certificate of a farm already", farm);
-	if ((r = make_authority(farm, err)) < 0 ||
+	if ((r = check_no_farm(farm, err)) < 0 ||
+	    (r = make_authority(farm, err)) < 0 ||
 	    (r = issue(farm, conf.name, farm, err)) < 0)
 		return r;
 	if (!cli->json)

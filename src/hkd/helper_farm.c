@@ -70,11 +70,11 @@ queue(struct helper *h, struct rpc_call *call, const json_t *args, int fd,
 	arena_free(arena);
 }
 
-/* In the turn of imports and collections: they all write the store. */
+/* Beside imports and collections, which a slow line must not hold up. */
 void
 handle_image_pull(struct rpc_call *call, const json_t *args, int fd, void *arg)
 {
-	queue(arg, call, args, fd, pull_fields, JOB_KEY_IMPORT, run_pull);
+	queue(arg, call, args, fd, pull_fields, JOB_KEY_PULL, run_pull);
 }
 
 void

@@ -26,6 +26,7 @@
 #define JOB_KEY_IMPORT   (UINT64_MAX - 1)
 #define JOB_KEY_CHECKOUT (UINT64_MAX - 2)
 #define JOB_KEY_EXPORT   (UINT64_MAX - 3)
+#define JOB_KEY_PULL     (UINT64_MAX - 4)
 
 struct helper {
 	struct loop *loop;

@@ -269,7 +269,8 @@ image_collect(const char *data_dir, const struct image_gc *gc,
 
 	keep = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = image_repo_lock(data_dir, true, &lock, err)) < 0 ||
+	    (r = image_lock(data_dir, IMAGE_LOCK_REMOVE, true, &lock, err)) <
+		0 ||
 	    (r = sort_refs(repo, gc, keep, &found, err)) < 0 ||
 	    (r = remove_trees(data_dir, gc, keep, &found, err)) < 0 ||
 	    (r = remove_objects(repo, gc, keep, &found, err)) < 0 ||

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the files of src/image share: store.c (repository, temporary files,
- * progress), tree.c (a tree that grows in the repository), entry.c (what it
- * may hold), xattrs.c, desktop.c, archive.c, directory.c and oci.c (its
- * sources), import.c, checkout.c,
- * diff.c, export.c, gc.c. Objects belong to the function that opened
- * them. Only in qvd-hkd-image and tests; not for other folders.
+ * progress), lock.c (who may do what beside whom), tree.c (a tree that grows in
+ * the repository), entry.c (what it may hold), xattrs.c, desktop.c, archive.c,
+ * directory.c and oci.c (its sources), import.c, checkout.c, diff.c, export.c,
+ * gc.c. Objects belong to the function that opened them. Only in qvd-hkd-image
+ * and tests; not for other folders.
  */
 #ifndef IMAGE_IMAGE_PRIV_H
 #define IMAGE_IMAGE_PRIV_H
@@ -28,10 +28,34 @@ int image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err);
 /* ERR_IMAGE unless the repository has that commit, whole. */
 int image_has_commit(OstreeRepo *repo, const char *checksum, struct err *err);
 
-/* One import at a time: takes the repository's lock, an open descriptor.
- * wait false: ERR_CONFLICT if somebody has it. */
-int image_repo_lock(
-    const char *data_dir, bool wait, int *ret_fd, struct err *err);
+/*
+ * Locks of the store, taken in this order, each an open descriptor. What is
+ * added harms nobody: an object's name is its checksum. But who finds one that
+ * he needs must have it until something keeps it, a ref that leads there.
+ *
+ * An import holds MAKE and KEEP from its first byte to its ref. A pull takes
+ * KEEP only for the moment in which a batch of objects becomes the store's, so
+ * that a slow line holds up nobody: what it finds there is named by
+ * a folder that it has kept already, and only its commit by nothing.
+ * A collection of garbage holds REMOVE.
+ */
+enum image_lock {
+	IMAGE_LOCK_MAKE, /* one import at a time: they share a work directory */
+	IMAGE_LOCK_KEEP, /* what is there stays there; shared */
+	IMAGE_LOCK_REMOVE, /* nobody has KEEP */
+	IMAGE_LOCK_COMMIT, /* of image_transaction_end() */
+};
+/* wait false: ERR_CONFLICT if somebody has it. */
+int image_lock(const char *data_dir, enum image_lock lock, bool wait,
+    int *ret_fd, struct err *err);
+/* Ends the transaction, instead of libostree's own: with what is in the store
+ * by now it leaves that alone. The caller has KEEP. */
+int image_transaction_end(
+    OstreeRepo *repo, const char *data_dir, struct err *err);
+/* libostree keeps what a transaction that failed or was killed has staged, for
+ * the next one. It may be gigabytes, and there may be no next one: removes
+ * what is in nobody's use. */
+int image_staging_clear(const char *data_dir, struct err *err);
 
 /* Locks the directory of temporary checkouts (made when missing) for this
  * process and removes what others left in it. wait false: ERR_CONFLICT if
@@ -135,7 +159,7 @@ void image_xattrs_add(struct image_xattrs *xattrs, const char *name,
 GVariant *image_xattrs_end(struct image_xattrs *xattrs); /* NULL: none */
 
 /* An empty directory for the import's own files, below <data>/images/import;
- * the caller holds the repository's lock. path: heap. */
+ * the caller holds IMAGE_LOCK_MAKE. path: heap. */
 int image_work_make(const char *data_dir, char **ret_path, struct err *err);
 int image_work_clear(const char *data_dir, struct err *err);
 

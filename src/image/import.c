@@ -143,8 +143,8 @@ import_to(OstreeRepo *repo, const struct image_import *import,
 		r = import_tree(&tree, st, ret, err);
 	if (r == 0)
 		image_progress(&tree, 1, 97, "writing to disk");
-	if (r == 0 && !ostree_repo_commit_transaction(repo, NULL, NULL, &error))
-		r = image_gerr(err, ERR_SYSTEM, error, "end the transaction");
+	if (r == 0)
+		r = image_transaction_end(repo, import->data_dir, err);
 	if (r < 0)
 		ostree_repo_abort_transaction(repo, NULL, NULL);
 	image_tree_done(&tree);
@@ -157,6 +157,8 @@ image_import(const struct image_import *import, struct image_imported *ret,
 {
 	_cleanup_(image_unref)
 	OstreeRepo *repo = NULL;
+	_cleanup_(closep)
+	int turn = -1;
 	_cleanup_(closep)
 	int lock = -1;
 	struct image_imported done = { .bytes = 0 };
@@ -171,7 +173,10 @@ image_import(const struct image_import *import, struct image_imported *ret,
 		    "import '%s': neither a directory nor an archive",
 		    import->source);
 	if ((r = image_repo_open(import->data_dir, &repo, err)) < 0 ||
-	    (r = image_repo_lock(import->data_dir, true, &lock, err)) < 0)
+	    (r = image_lock(
+		 import->data_dir, IMAGE_LOCK_MAKE, true, &turn, err)) < 0 ||
+	    (r = image_lock(
+		 import->data_dir, IMAGE_LOCK_KEEP, true, &lock, err)) < 0)
 		return r;
 	r = import_to(repo, import, &st, &done, err);
 	image_work_clear(import->data_dir, NULL);

@@ -335,8 +335,8 @@ get_files(struct pull *p, struct err *err)
 	return pull_get(p, list, wants->len, err);
 }
 
-static int
-mark(struct pull *p, bool partial, struct err *err)
+int
+pull_mark(struct pull *p, bool partial, struct err *err)
 {
 	GError *error = NULL;
 
@@ -347,15 +347,26 @@ mark(struct pull *p, bool partial, struct err *err)
 	return 0;
 }
 
-static int
-set_ref(struct pull *p, struct err *err)
+int
+pull_keep_commit(struct pull *p, struct err *err)
 {
+	const char *checksum = p->args->checksum;
 	_cleanup_(freep)
 	char *ref = xasprintf("image/%lld", (long long)p->args->image_id);
 	GError *error = NULL;
+	int r;
 
+	/* One that was found before the lock may be gone. */
+	if (!pull_has(p, OSTREE_OBJECT_TYPE_COMMIT, checksum))
+		return err_set(err, ERR_CONFLICT,
+		    "image %.12s was cleared away here while it came again",
+		    checksum);
+	if (p->signature_len > 0 &&
+	    (r = transfer_keep_signature(
+		 p->repo, checksum, p->signature, p->signature_len, err)) < 0)
+		return r;
 	if (!ostree_repo_set_ref_immediate(
-		p->repo, NULL, ref, p->args->checksum, NULL, &error))
+		p->repo, NULL, ref, checksum, NULL, &error))
 		return image_gerr(
 		    err, ERR_SYSTEM, error, "set the ref %s", ref);
 	return 0;
@@ -366,7 +377,6 @@ static int
 get_signature(struct pull *p, struct err *err)
 {
 	const struct image_pull *args = p->args;
-	unsigned char signature[IMAGE_SIGNATURE_LEN];
 	uint64_t n;
 	int r;
 
@@ -375,19 +385,17 @@ get_signature(struct pull *p, struct err *err)
 	    (r = wire_flush(&p->wire, err)) < 0 ||
 	    (r = wire_read_number(&p->wire, 4, &n, err)) < 0)
 		return r;
-	if (n != 0 && n != sizeof(signature))
+	if (n != 0 && n != sizeof(p->signature))
 		return err_set(err, ERR_IMAGE,
 		    "the other node serves a signature of %llu bytes",
 		    (unsigned long long)n);
-	if ((r = wire_read(&p->wire, signature, n, err)) < 0)
+	if ((r = wire_read(&p->wire, p->signature, n, err)) < 0)
 		return r;
-	if (args->trusted != NULL &&
-	    (r = image_signature_check(
-		 args->trusted, args->checksum, signature, n, err)) < 0)
-		return r;
-	return n == 0 ? 0
-		      : transfer_keep_signature(
-			    p->repo, args->checksum, signature, n, err);
+	p->signature_len = n;
+	return args->trusted == NULL
+		   ? 0
+		   : image_signature_check(
+			 args->trusted, args->checksum, p->signature, n, err);
 }
 
 static int
@@ -411,22 +419,28 @@ greet(struct pull *p, struct err *err)
 	return err_set(err, ERR_IMAGE, "the other node says: %s", clean);
 }
 
-/* From here on a commit that isn't whole is in the store, and nothing of it
- * is garbage. */
+/* From here on a commit is in the store and nothing of it is garbage, whole
+ * (1) or in part (0). */
 static int
 get_commit(struct pull *p, struct err *err)
 {
 	struct transfer_want want = { .type = OSTREE_OBJECT_TYPE_COMMIT,
 		.size = WIRE_NONE };
+	_cleanup_(closep)
+	int lock = -1;
 	int r;
 
 	str_copy(want.sum, sizeof(want.sum), p->args->checksum);
-	if ((r = mark(p, true, err)) < 0)
+	if ((r = image_lock(
+		 p->args->data_dir, IMAGE_LOCK_KEEP, true, &lock, err)) < 0)
 		return r;
-	if (!pull_has(p, want.type, want.sum) &&
-	    (r = pull_get(p, &want, 1, err)) < 0)
-		return r;
-	return set_ref(p, err);
+	if (image_has_commit(p->repo, want.sum, NULL) == 0)
+		return (r = pull_keep_commit(p, err)) < 0 ? r : 1;
+	if (pull_has(p, want.type, want.sum))
+		return pull_keep_commit(p, err);
+	/* Not while it comes, which is the other node's affair. */
+	closep(&lock);
+	return pull_get(p, &want, 1, err);
 }
 
 static int
@@ -437,12 +451,11 @@ pull_all(struct pull *p, struct err *err)
 	pull_progress(p, 0);
 	if ((r = greet(p, err)) < 0 || (r = get_signature(p, err)) < 0)
 		return r;
-	if (image_has_commit(p->repo, p->args->checksum, NULL) == 0)
-		return set_ref(p, err);
-	if ((r = get_commit(p, err)) < 0 || (r = get_folders(p, err)) < 0 ||
-	    (r = get_files(p, err)) < 0)
+	if ((r = get_commit(p, err)) != 0)
+		return r < 0 ? r : 0;
+	if ((r = get_folders(p, err)) < 0 || (r = get_files(p, err)) < 0)
 		return r;
-	return mark(p, false, err);
+	return pull_mark(p, false, err);
 }
 
 int
@@ -450,7 +463,7 @@ image_pull(
     const struct image_pull *args, struct image_pulled *ret, struct err *err)
 {
 	struct pull *p = new0(struct pull);
-	int lock = -1, r;
+	int r;
 
 	p->args = args;
 	p->percent = -1;
@@ -460,17 +473,13 @@ image_pull(
 	p->metas = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	p->files =
 	    g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-	if ((r = image_repo_open(args->data_dir, &p->repo, err)) == 0 &&
-	    (r = image_repo_lock(args->data_dir, true, &lock, err)) == 0) {
-		/* Waiting for the lock is no time of the limit's. */
-		wire_init(&p->wire, args->fd, IDLE_MS, args->rate);
+	wire_init(&p->wire, args->fd, IDLE_MS, args->rate);
+	if ((r = image_repo_open(args->data_dir, &p->repo, err)) == 0)
 		r = pull_all(p, err);
-	}
 	p->done.received = p->wire.in;
 	p->done.sent = p->wire.out;
 	if (r == 0)
 		*ret = p->done;
-	closep(&lock);
 	ZSTD_freeDCtx(p->zstd);
 	g_hash_table_unref(p->seen);
 	g_hash_table_unref(p->metas);

@@ -104,6 +104,23 @@ expect_end(struct incoming *in, struct err *err)
 	return 0;
 }
 
+/* Of one that somebody else has brought since it was asked for, libostree
+ * reads nothing. */
+static int
+pass_over(struct incoming *in, struct err *err)
+{
+	char buf[16384];
+	ssize_t n;
+
+	while (in->left > 0) {
+		n = read_incoming(buf,
+		    in->left < sizeof(buf) ? in->left : sizeof(buf), in, err);
+		if (n < 0)
+			return (int)n;
+	}
+	return 0;
+}
+
 static int
 write_content(struct incoming *in, const struct transfer_want *want,
     uint64_t size, struct err *err)
@@ -113,6 +130,7 @@ write_content(struct incoming *in, const struct transfer_want *want,
 	GInputStream *stream = image_stream_new(read_incoming, in, size, &why);
 	GError *error = NULL;
 	guchar *sum = NULL;
+	int r;
 
 	/* libostree checks the sum as it reads: before what may follow. */
 	if (!ostree_repo_write_content(
@@ -126,6 +144,8 @@ write_content(struct incoming *in, const struct transfer_want *want,
 		    "stored");
 	}
 	g_free(sum);
+	if (in->left == size && (r = pass_over(in, err)) < 0)
+		return r;
 	return expect_end(in, err);
 }
 
@@ -286,6 +306,23 @@ not_staged(struct pull *p, const struct transfer_want *wants, size_t n,
 	return k;
 }
 
+/* What keeps the objects of a batch is kept already, a folder that names them;
+ * of the commit it is the ref that is set now. */
+static int
+end_batch(struct pull *p, bool is_commit, struct err *err)
+{
+	const char *data_dir = p->args->data_dir;
+	_cleanup_(closep)
+	int lock = -1;
+	int r;
+
+	if ((r = image_lock(data_dir, IMAGE_LOCK_KEEP, true, &lock, err)) < 0 ||
+	    (is_commit && (r = pull_mark(p, true, err)) < 0) ||
+	    (r = image_transaction_end(p->repo, data_dir, err)) < 0)
+		return r;
+	return is_commit ? pull_keep_commit(p, err) : 0;
+}
+
 static int
 get_batch(
     struct pull *p, const struct transfer_want *all, size_t n, struct err *err)
@@ -303,9 +340,8 @@ get_batch(
 	r = n == 0 ? 0 : ask(p, WIRE_GET, wants, n, err);
 	for (i = 0; r == 0 && i < n; i++)
 		r = take_object(p, &wants[i], err);
-	if (r == 0 &&
-	    !ostree_repo_commit_transaction(p->repo, NULL, NULL, &error))
-		r = image_gerr(err, ERR_SYSTEM, error, "end the transaction");
+	if (r == 0)
+		r = end_batch(p, all[0].type == OSTREE_OBJECT_TYPE_COMMIT, err);
 	if (r < 0)
 		ostree_repo_abort_transaction(p->repo, NULL, NULL);
 	return r;

@@ -151,22 +151,6 @@ image_tmp_done(struct image_tmp *tmp)
 }
 
 int
-image_repo_lock(const char *data_dir, bool wait, int *ret_fd, struct err *err)
-{
-	_cleanup_(freep)
-	char *dir = xasprintf("%s/images/repo", data_dir);
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-
-	if (fd < 0 || flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0) {
-		r = err_errno(err, ERR_CONFLICT, errno, "lock %s", dir);
-		closep(&fd);
-		return r;
-	}
-	*ret_fd = fd;
-	return 0;
-}
-
-int
 image_work_clear(const char *data_dir, struct err *err)
 {
 	_cleanup_(freep)
@@ -189,41 +173,12 @@ image_work_make(const char *data_dir, char **ret_path, struct err *err)
 	return 0;
 }
 
-/* libostree keeps what a transaction that failed or was killed has written,
- * for the next one. It may be gigabytes, and there may be no next one. */
-static int
-drop_staging(const char *data_dir, struct err *err)
-{
-	_cleanup_(freep)
-	char *dir = xasprintf("%s/images/repo/tmp", data_dir);
-	_cleanup_(closep)
-	int lock = -1;
-	struct dirent *e;
-	DIR *d;
-	int r = 0;
-
-	if (!fs_exists(dir) ||
-	    image_repo_lock(data_dir, false, &lock, NULL) < 0)
-		return 0;
-	if ((r = image_work_clear(data_dir, err)) < 0)
-		return r;
-	if ((d = opendir(dir)) == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
-	while (r == 0 && (e = readdir(d)) != NULL) {
-		_cleanup_(freep)
-		char *path = xasprintf("%s/%s", dir, e->d_name);
-
-		if (str_starts(e->d_name, "staging-"))
-			r = fs_remove_tree(path, err);
-	}
-	closedir(d);
-	return r;
-}
-
 int
 image_tidy(const char *data_dir, struct err *err)
 {
 	struct image_tmp tmp;
+	_cleanup_(closep)
+	int lock = -1;
 	int r;
 
 	r = image_tmp_open(data_dir, false, false, &tmp, err);
@@ -231,7 +186,10 @@ image_tidy(const char *data_dir, struct err *err)
 		image_tmp_done(&tmp);
 	else if (r != -(int)ERR_CONFLICT)
 		return r;
-	if ((r = drop_staging(data_dir, err)) < 0)
+	if (image_lock(data_dir, IMAGE_LOCK_MAKE, false, &lock, NULL) == 0 &&
+	    (r = image_work_clear(data_dir, err)) < 0)
+		return r;
+	if ((r = image_staging_clear(data_dir, err)) < 0)
 		return r;
 	return image_exports_collect(
 	    data_dir, false, &(struct image_garbage){ .bytes = 0 }, err);

@@ -40,6 +40,8 @@ struct pull {
 	GHashTable *files; /* contents to be asked for: checksum -> base */
 	void *zstd;        /* ZSTD_DCtx */
 	struct image_pulled done;
+	unsigned char signature[IMAGE_SIGNATURE_LEN];
+	size_t signature_len; /* 0: it isn't signed */
 	uint64_t entries, total;
 	int percent;
 	struct wire wire;
@@ -49,6 +51,11 @@ int pull_get(struct pull *p, const struct transfer_want *wants, size_t n,
     struct err *err);
 int pull_sizes(
     struct pull *p, struct transfer_want *wants, size_t n, struct err *err);
+/* pull.c: the image is here in part only, and nobody takes it for whole. */
+int pull_mark(struct pull *p, bool partial, struct err *err);
+/* Keeps the commit, which is here, by the image's ref; and its signature. The
+ * caller has IMAGE_LOCK_KEEP since before that was so. */
+int pull_keep_commit(struct pull *p, struct err *err);
 bool pull_has(const struct pull *p, int type, const char *sum);
 void pull_progress(struct pull *p, int percent);
 

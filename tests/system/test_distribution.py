@@ -162,6 +162,12 @@ def test_who_is_not_of_the_farm_gets_nothing(two):
     farm.qvd("--conf", other, "farm", "init")
     theirs = {p.name: p.read_bytes()
               for p in (node.dir / "o/farm").iterdir()}
+    # With a part of it lost, no new keys are made over the others.
+    (node.dir / "o/farm/ca.crt").unlink()
+    refused = farm.qvd("--conf", other, "farm", "init", check=False)
+    assert refused.status == 16 and "copy ca.crt back" in refused.err
+    assert {p.name: p.read_bytes() for p in (node.dir / "o/farm").iterdir()} \
+        == {n: t for n, t in theirs.items() if n != "ca.crt"}
 
     def failed(what, *files):
         for name, text in ours.items():

@@ -38,13 +38,16 @@ static struct told {
 	int r;
 	struct err err;
 	struct image_pulled done;
+	struct image_imported other; /* what was made beside it */
 } * told;
 
 /* What is done to the stream. */
 struct evil {
 	uint64_t cut, flip, kill; /* after so many bytes */
+	uint64_t pause;
+	void (*meanwhile)(void); /* in the pause */
 };
-static const struct evil honest = { NEVER, NEVER, NEVER };
+static const struct evil honest = { NEVER, NEVER, NEVER, NEVER, NULL };
 
 static void
 put(const char *name, const char *text, size_t repeat)
@@ -61,9 +64,18 @@ put(const char *name, const char *text, size_t repeat)
 }
 
 static void
-import(int64_t id, struct image_imported *ret)
+remove_file(const char *name)
 {
-	const struct image_import how = { .data_dir = a,
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%s", src, name);
+
+	assert_int_equal(unlink(path), 0);
+}
+
+static void
+import_to(const char *data, int64_t id, struct image_imported *ret)
+{
+	const struct image_import how = { .data_dir = data,
 		.image_id = id,
 		.source = src,
 		.author = "test",
@@ -104,10 +116,10 @@ make_stores(void **state)
 		snprintf(name, sizeof(name), "d%d/f%d", i / 10, i);
 		put(name, name, 1000 + (size_t)i);
 	}
-	import(1, &v1);
+	import_to(a, 1, &v1);
 	put("d3/f33", "changed", 10);
 	put("d3/new", "new", 10);
-	import(2, &v2);
+	import_to(a, 2, &v2);
 	return 0;
 }
 
@@ -148,12 +160,15 @@ move(int from, int to, uint64_t *at, const struct evil *evil, pid_t puller)
 	uint64_t next = evil->cut < evil->flip ? evil->cut : evil->flip;
 
 	next = next < evil->kill ? next : evil->kill;
+	next = next < evil->pause || *at >= evil->pause ? next : evil->pause;
 	if (next > *at && next - *at < room)
 		room = next - *at;
 	if (*at == evil->cut)
 		return false;
 	if (*at == evil->kill)
 		kill(puller, SIGKILL);
+	if (*at == evil->pause)
+		evil->meanwhile();
 	if (*at == evil->flip) {
 		if (read(from, &c, 1) <= 0)
 			return false;
@@ -177,7 +192,9 @@ relay(int server, int client, const struct evil *evil, pid_t puller)
 	uint64_t at = 0, back = 0;
 	bool going = true;
 
-	while (going && poll(p, 2, 60000) > 0) {
+	/* A changed bit may be one of a length: then each end waits for the
+	 * other, and only the idle limit of minutes would end it. */
+	while (going && poll(p, 2, at > evil->flip ? 1000 : 60000) > 0) {
 		if (p[1].revents != 0)
 			going = move(client, server, &back, &honest, puller);
 		if (going && p[0].revents != 0)
@@ -349,6 +366,79 @@ a_killed_pull_goes_on(void **state)
 	assert_true(told->done.objects <= FILES);
 	assert_ok(image_verify(c, v1.checksum, &err));
 	assert_ok(fs_remove_tree(c, &err));
+}
+
+/* The store whose pull stands still, and what happens to it. */
+static char *slow;
+static int slept;
+
+static ino_t
+inode_of(const char *checksum, const char *name)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/images/trees/%s/%s", slow, checksum, name);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_ino;
+}
+
+/* In the middle of a batch of objects, some of which are staged: an import of
+ * the same files, and all that clears away. */
+static void
+work_beside_a_pull(void)
+{
+	const int64_t gone[] = { 8 };
+	const struct image_gc gc = { .gone = gone, .n_gone = 1 };
+	struct image_garbage garbage;
+	struct image_imported it;
+
+	slept++;
+	put("d5/once", "garbage", 10);
+	import_to(slow, 8, &it);
+	remove_file("d5/once");
+	import_to(slow, 9, &it);
+	assert_ok(image_checkout(slow, it.checksum, &err));
+	assert_ok(image_tidy(slow, &err));
+	assert_ok(image_collect(slow, &gc, &garbage, &err));
+	assert_int_equal(garbage.images, 1);
+	assert_true(garbage.objects > 0);
+	assert_ok(image_verify(slow, it.checksum, &err));
+	told->other = it;
+}
+
+/* Whatever the moment: what came is whole, what was made is whole, and both
+ * have the same files. */
+static void
+a_slow_pull_holds_up_nobody(void **state)
+{
+	struct evil evil = honest;
+	uint64_t whole, at;
+
+	if (geteuid() != 0)
+		skip();
+	slow = xasprintf("%s/slow", dir);
+	whole = pull_with(2, v2.checksum, slow, "", NULL, &honest);
+	assert_pulled();
+	evil.meanwhile = work_beside_a_pull;
+	for (at = 0; at < whole; at += whole / 5) {
+		assert_ok(fs_remove_tree(slow, &err));
+		evil.pause = at;
+		slept = 0;
+		pull_with(2, v2.checksum, slow, "", NULL, &evil);
+		assert_pulled();
+		assert_int_equal(slept, 1);
+		assert_ok(image_checkout(slow, v2.checksum, &err));
+		assert_ok(image_verify(slow, v2.checksum, &err));
+		assert_ok(image_verify(slow, told->other.checksum, &err));
+		assert_string_equal(told->other.content, v2.content);
+		assert_int_equal(inode_of(v2.checksum, "d3/new"),
+		    inode_of(told->other.checksum, "d3/new"));
+		assert_int_equal(inode_of(v2.checksum, "d0/f0"),
+		    inode_of(told->other.checksum, "d0/f0"));
+	}
+	assert_ok(fs_remove_tree(slow, &err));
+	free(slow);
 }
 
 static void
@@ -561,6 +651,7 @@ main(void)
 		cmocka_unit_test(a_truncated_stream_is_refused),
 		cmocka_unit_test(a_changed_byte_is_refused),
 		cmocka_unit_test(a_killed_pull_goes_on),
+		cmocka_unit_test(a_slow_pull_holds_up_nobody),
 		cmocka_unit_test(what_is_not_there_is_not_served),
 		cmocka_unit_test(only_what_the_farm_signed),
 		cmocka_unit_test(a_full_disk_says_so_before),
