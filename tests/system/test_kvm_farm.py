@@ -9,7 +9,7 @@ import subprocess
 
 import kvmguest
 import pytest
-from qvdlab import Farm, eventually, need, run
+from qvdlab import Farm, eventually, leaks, need, run
 
 from test_hkd import alive, row, wait, wait_house, want
 
@@ -149,6 +149,63 @@ def test_commit_what_was_done_in_a_machine(farm):
     farm.qvd("image", "verify", "done:head")
     farm.assert_clean(vm)
     assert farm.event_names(vm)[-1] == "vm.stopped"
+
+
+def overwrite(path, data):
+    """Its beginning; what was there."""
+    with path.open("r+b") as f:
+        before = f.read(len(data))
+        f.seek(0)
+        f.write(data)
+    return before
+
+
+@pytest.mark.long
+def test_commit_of_a_forged_disk(farm):
+    """A guest, or a QEMU that it has taken over, may write what it likes to
+    its disk. And the reading of it is killed."""
+    farm.add_osf("forged", kvmguest.make_system(farm.dir / "forged"),
+                 "--hypervisor", "kvm", "--memory", "512M", "--home", "64M")
+    vm = farm.add_vm("alice", "forged", "forged")
+    want(farm, vm)
+    wait(farm, vm, "running", timeout=200)
+    kvmguest.console(farm, vm, ("#", "\n"), (
+        "END", "mkdir /srv; echo mine >/srv/mine; sync; echo E''ND\n"))
+    want(farm, vm, False)
+    wait(farm, vm, "stopped", timeout=120)
+    disk, = farm.data.glob(f"vms/{vm}/*/root.raw")
+    commit = ("image", "commit", vm, "--message", "Forged")
+
+    # Its file system has become the header of a disk that leans on a file of
+    # the node's.
+    secret, header = farm.dir / "secret", farm.dir / "header"
+    secret.write_bytes(b"SECRET\n" * 300000)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw",
+        header)
+    honest = overwrite(disk, header.read_bytes()[:65536])
+    said = farm.qvd(*commit, check=False, timeout=600)
+    assert said.status and "ended before it was done" in said.err, said.err
+    assert "SECRET" not in said.err
+    farm.assert_clean(vm)
+    overwrite(disk, honest)
+
+    # The helper ends while it is read.
+    reading = subprocess.Popen(
+        [str(a) for a in (farm.programs / "qvd", *commit)], env=farm.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually(lambda: leaks.of_vm(farm, vm), 120)
+    farm.kill("qvd-hkd")
+    wait_house(farm)
+    reading.wait(600)
+    eventually(lambda: farm.one("SELECT count(*) FROM images WHERE state IN "
+                                "('new', 'importing')") == 0, 600)
+    farm.assert_clean(vm)
+
+    farm.qvd(*commit, timeout=600)
+    head = farm.qvd("image", "show", "forged:head", json=True)
+    tree = farm.data / "images/trees" / head["checksum"]
+    assert (tree / "srv/mine").read_text() == "mine\n"
+    farm.qvd("image", "verify", "forged:head")
 
 
 def states(farm, vm):
