@@ -108,29 +108,27 @@ fs_write_file(const char *path, const void *data, size_t len, mode_t mode,
 	return 0;
 }
 
-static int
-make_dir(const char *path, mode_t mode, struct err *err)
-{
-	struct stat st;
-
-	if (mkdir(path, mode) == 0) {
-		/* chmod because the umask may have narrowed the mode. */
-		if (chmod(path, mode) == 0)
-			return 0;
-	} else if (errno == EEXIST) {
-		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-			return 0;
-		errno = ENOTDIR;
-	}
-	return err_errno(err, ERR_SYSTEM, errno, "make directory %s", path);
-}
-
 static bool
 is_directory(const char *path)
 {
 	struct stat st;
 
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int
+make_dir(const char *path, mode_t mode, struct err *err)
+{
+	if (mkdir(path, mode) == 0) {
+		/* chmod because the umask may have narrowed the mode. */
+		if (chmod(path, mode) == 0)
+			return 0;
+	} else if (errno == EEXIST) {
+		if (is_directory(path))
+			return 0;
+		errno = ENOTDIR;
+	}
+	return err_errno(err, ERR_SYSTEM, errno, "make directory %s", path);
 }
 
 /* Up to what is there, and down again: nearly always only the last one is
