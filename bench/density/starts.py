@@ -64,6 +64,18 @@ def cpu_ms(pid):
     return sum(map(int, fields[11:15])) * TICK_MS
 
 
+def children(pid):
+    return set(pathlib.Path(
+        f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+def wait_idle(helper, idle):
+    """Until the helper has only the children that it has when idle: what
+    ends after a VM is `stopped` is no part of the next start."""
+    while children(helper) != idle:
+        time.sleep(0.05)
+
+
 def add_vms(farm, osf, n, first=1):
     """Rows, as `qvd vm add` writes them; their ids."""
     farm.sql(
@@ -173,7 +185,10 @@ def bench(n):
             stop_all(farm, vms[:4])
             peer.start_ms()
             pids = farm.pids("qvd-hkd-main", "main") + farm.pids("qvd-hkd")
+            helper = farm.pids("qvd-hkd")[0]
+            idle = children(helper)
             for _ in range(ROUNDS):
+                wait_idle(helper, idle)
                 before = sum(map(cpu_ms, pids))
                 seconds = start_all(farm, vms)
                 ours.append((sum(map(cpu_ms, pids)) - before) / n)
