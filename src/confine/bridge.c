@@ -17,6 +17,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+/* All groups of a bridge's own but that of PAUSE, which never passes. */
+#define BRIDGE_GROUPS "0xfffd"
+
 static void
 socket_freep(struct nl_sock **s)
 {
@@ -182,6 +185,26 @@ set_sysctl(const char *name, const char *value, struct err *err)
 	return set_file(path, value, err);
 }
 
+/* Nobody tells the bridge another way, and it tells nobody what other
+ * addresses the node has. */
+static int
+set_ipv4(const struct confine_net *net, struct err *err)
+{
+	static const char *const values[][2] = { { "accept_redirects", "0" },
+		{ "accept_source_route", "0" }, { "arp_ignore", "1" } };
+	char name[128];
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_SIZE(values); i++) {
+		snprintf(name, sizeof(name), "net/ipv4/conf/%s/%s", net->bridge,
+		    values[i][0]);
+		if ((r = set_sysctl(name, values[i][1], err)) < 0)
+			return r;
+	}
+	return set_sysctl("net/ipv4/ip_forward", "1", err);
+}
+
 /* The bridge believes nobody about IPv6, and has only what it is given. */
 static int
 set_ipv6(const struct confine_net *net, struct err *err)
@@ -225,7 +248,7 @@ set_sysctls(const struct confine_net *net, struct err *err)
 			return r;
 	if ((r = set_ipv6(net, err)) < 0)
 		return r;
-	return set_sysctl("net/ipv4/ip_forward", "1", err);
+	return set_ipv4(net, err);
 }
 
 int
@@ -264,7 +287,11 @@ confine_port_prepare(int64_t vm_id, struct err *err)
 	if ((r = set_file(path, "1", err)) < 0)
 		return r;
 	snprintf(path, sizeof(path), "/sys/class/net/%s/brport/isolated", port);
-	return set_file(path, "1", err);
+	if ((r = set_file(path, "1", err)) < 0)
+		return r;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/brport/group_fwd_mask",
+	    port);
+	return set_file(path, BRIDGE_GROUPS, err);
 }
 
 int

@@ -100,7 +100,8 @@ bool confine_next(
 
 /* The VM's port: does it exist; remove it (success if there is none); what
  * it needs once it is made (a second lock beside the firewall's on what passes
- * between ports, and no address of the node's end itself). */
+ * between ports, no address of the node's end itself, and the firewall before
+ * the groups that a bridge hears itself). */
 bool confine_port_exists(int64_t vm_id);
 int confine_port_prepare(int64_t vm_id, struct err *err);
 /* Makes a tap as the VM's port, on the bridge and up; it goes with the last

@@ -73,9 +73,6 @@ who6(struct buf *buf, const char *verb, const struct names *n,
 		    "%s element bridge qvd nd { \"%s\" . %s }\n",
 		    verb, n->port, n->mac, addresses[i], verb, n->port, hex);
 	}
-	hex_mac(n->mac, hex);
-	buf_printf(buf, "%s element bridge qvd ndmac { \"%s\" . %s }\n", verb,
-	    n->port, hex);
 }
 
 /* Its addresses, and the way to its chain. */
@@ -83,14 +80,17 @@ static void
 who(struct buf *buf, const char *verb, const struct port *port)
 {
 	struct names n;
+	char mac[15];
 
 	names_init(&n, port);
+	hex_mac(n.mac, mac);
 	buf_printf(buf,
 	    "%s element bridge qvd mac { \"%s\" . %s }\n"
 	    "%s element bridge qvd macip { \"%s\" . %s . %s }\n"
+	    "%s element bridge qvd ndmac { \"%s\" . %s }\n"
 	    "%s element inet qvd egress4 { %s : goto e%lld }\n",
 	    verb, n.port, n.mac, verb, n.port, n.mac, port->address, verb,
-	    port->address, (long long)port->vm_id);
+	    n.port, mac, verb, port->address, (long long)port->vm_id);
 	if (port->address6[0] == '\0')
 		return;
 	who6(buf, verb, &n, port);
@@ -188,6 +188,21 @@ elements_add(struct buf *buf, const struct port *port,
 		add_rate(buf, port, rate_kbit);
 }
 
+/* What the rules have noted of it meanwhile. */
+static void
+notes(struct buf *buf, const char *verb, const struct port *port)
+{
+	buf_printf(buf,
+	    "%s element inet qvd conns4 { %s }\n"
+	    "%s element inet qvd pings4 { %s }\n",
+	    verb, port->address, verb, port->address);
+	if (port->address6[0] != '\0')
+		buf_printf(buf,
+		    "%s element inet qvd conns6 { %s }\n"
+		    "%s element inet qvd pings6 { %s }\n",
+		    verb, port->address6, verb, port->address6);
+}
+
 /* `add` before `delete`: deleting what isn't there would fail the whole
  * transaction, adding what is there doesn't. */
 void
@@ -201,9 +216,12 @@ elements_delete(struct buf *buf, const struct port *port, bool with_chain)
 	who(buf, "delete", port);
 	rate(buf, "delete", port);
 	buf_printf(buf, "delete limit bridge qvd r%lld\n", id);
-	if (with_chain)
-		buf_printf(buf,
-		    "flush chain inet qvd e%lld\n"
-		    "delete chain inet qvd e%lld\n",
-		    id, id);
+	if (!with_chain)
+		return;
+	notes(buf, "add", port);
+	notes(buf, "delete", port);
+	buf_printf(buf,
+	    "flush chain inet qvd e%lld\n"
+	    "delete chain inet qvd e%lld\n",
+	    id, id);
 }

@@ -4,29 +4,36 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+#define CONNECTIONS "4000" /* at once, of one desktop */
+
 /*
  * Chains are emptied and filled again, sets and the desktops' own chains
  * (inet e<id>) stay, so the text can be loaded again while desktops run.
  * Each line "add ..." is harmless when the object exists.
  *
  * bridge: each frame from a port named qvd<id> goes through `vm`, whose end
- * drops: a port without elements can send nothing at all. Only the VM's own
- * MAC, ARP only as itself, IP only from its own addresses; no VLAN, nothing
- * else. Between two ports nothing passes, and a port gets no frame that is
- * another's (the bridge floods what it hasn't learned).
+ * drops: a port without elements can send nothing at all. (So do those to the
+ * bridge's own groups, 01:80:c2:00:00:0x, which the kernel would hand to the
+ * node past all rules: confine_port_prepare() has them forwarded.) Only the
+ * VM's own MAC, ARP only as itself, IP only from its own addresses; no VLAN,
+ * nothing else. Between two ports nothing passes, and a port gets no frame that
+ * is another's (the bridge floods what it hasn't learned).
  */
 static const char bridge_sets[] =
     "add table bridge qvd\n"
     "add set bridge qvd mac { type ifname . ether_addr; }\n"
     "add set bridge qvd macip { type ifname . ether_addr . ipv4_addr; }\n"
     "add set bridge qvd macip6 { type ifname . ether_addr . ipv6_addr; }\n"
-    /* Target and link-layer option of neighbour discovery: nft has no words
-     * for them. */
+    /* Target and link-layer option of neighbour discovery, and the client in
+     * DHCP: nft has no words for them. */
     "add set bridge qvd nd { typeof iifname . @th,64,128; }\n"
     "add set bridge qvd ndmac { typeof iifname . @th,208,48; }\n"
     "add set bridge qvd flood { type ifname; size 65535; "
     "flags dynamic,timeout; timeout 1m; }\n"
     "flush set bridge qvd flood\n"
+    "add set bridge qvd asks { type ifname; size 65535; "
+    "flags dynamic,timeout; timeout 1m; }\n"
+    "flush set bridge qvd asks\n"
     "add map bridge qvd rates { type ifname : limit; }\n"
     "add chain bridge qvd pre "
     "{ type filter hook prerouting priority -200; policy accept; }\n"
@@ -37,12 +44,16 @@ static const char bridge_sets[] =
     "add chain bridge qvd vm\n"
     "add chain bridge qvd vm6\n"
     "add chain bridge qvd nd\n"
+    "add chain bridge qvd dad\n"
+    "add chain bridge qvd dhcp\n"
     "flush chain bridge qvd pre\n"
     "flush chain bridge qvd vmfwd\n"
     "flush chain bridge qvd vmport\n"
     "flush chain bridge qvd vm\n"
     "flush chain bridge qvd vm6\n"
     "flush chain bridge qvd nd\n"
+    "flush chain bridge qvd dad\n"
+    "flush chain bridge qvd dhcp\n"
     "add rule bridge qvd pre iifname \"qvd*\" goto vm\n"
     "add rule bridge qvd vmfwd iifname \"qvd*\" oifname \"qvd*\" "
     "counter drop\n"
@@ -53,16 +64,28 @@ static const char bridge_sets[] =
 static const char bridge_rules[] =
     "add rule bridge qvd vm iifname . ether saddr != @mac counter drop\n"
     "add rule bridge qvd vm limit name iifname map @rates counter drop\n"
-    "add rule bridge qvd vm ether type arp arp operation { 1, 2 } "
+    "add rule bridge qvd vm ether type arp arp htype 1 arp ptype ip "
+    "arp hlen 6 arp plen 4 arp operation { 1, 2 } "
     "iifname . arp saddr ether . arp saddr ip @macip accept\n"
-    "add rule bridge qvd vm ether type ip ip saddr 0.0.0.0 "
-    "ip daddr 255.255.255.255 udp sport 68 udp dport 67 "
-    "limit rate 10/second accept\n"
     "add rule bridge qvd vm ether type ip udp sport 67 counter drop\n"
+    "add rule bridge qvd vm ether type ip udp dport 67 goto dhcp\n"
+    /* The bridge would learn of groups, and of a router of them. */
+    "add rule bridge qvd vm ether type ip ip protocol igmp counter drop\n"
     "add rule bridge qvd vm ether type ip "
     "iifname . ether saddr . ip saddr @macip accept\n"
     "add rule bridge qvd vm ether type ip6 goto vm6\n"
     "add rule bridge qvd vm counter drop\n"
+    /*
+     * A server believes the client's MAC inside: with another's, a desktop
+     * could give that one's address back. What is too short for one has none.
+     */
+    "add rule bridge qvd dhcp "
+    "iifname . ether saddr . ip saddr @macip "
+    "iifname . @th,288,48 @ndmac accept\n"
+    "add rule bridge qvd dhcp ip saddr 0.0.0.0 ip daddr 255.255.255.255 "
+    "udp sport 68 iifname . @th,288,48 @ndmac "
+    "update @asks { iifname limit rate 5/second } accept\n"
+    "add rule bridge qvd dhcp counter drop\n"
     /*
      * IPv6: the sets are empty where the node gives none. Before a VM has an
      * address it may ask whether somebody else has its own. From then on
@@ -71,7 +94,7 @@ static const char bridge_rules[] =
      * addresses are for neighbour discovery alone.
      */
     "add rule bridge qvd vm6 ip6 saddr :: ip6 nexthdr icmpv6 "
-    "icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @nd accept\n"
+    "icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @nd goto dad\n"
     "add rule bridge qvd vm6 "
     "iifname . ether saddr . ip6 saddr != @macip6 counter drop\n"
     "add rule bridge qvd vm6 ip6 nexthdr icmpv6 "
@@ -83,6 +106,10 @@ static const char bridge_rules[] =
     "add rule bridge qvd vm6 icmpv6 type != { 1-4, 128, 129 } counter drop\n"
     "add rule bridge qvd vm6 udp sport 547 counter drop\n"
     "add rule bridge qvd vm6 accept\n"
+    /* No option, or the number by which it knows its own question. */
+    "add rule bridge qvd dad ip6 length 24 accept\n"
+    "add rule bridge qvd dad ip6 length 32 @th,192,16 0x0e01 accept\n"
+    "add rule bridge qvd dad counter drop\n"
     /* Either no option, or the one with its MAC alone. */
     "add rule bridge qvd nd icmpv6 type nd-neighbor-solicit "
     "ip6 length 24 accept\n"
@@ -96,8 +123,10 @@ static const char bridge_rules[] =
     "add rule bridge qvd nd counter drop\n";
 
 /*
- * inet: towards the node only DHCP, DNS where it is the resolver, and a few
- * pings. Outwards DNS to the farm's resolvers and nobody else; then never to
+ * inet: nothing that comes from a port itself, past the bridge. Towards the
+ * node only DHCP, DNS where it is the resolver, and a few pings. No desktop
+ * may fill the node's table of connections, without which nobody has any.
+ * Outwards DNS to the farm's resolvers and nobody else; then never to
  * what is no address of the outside, nor to those at which clouds tell a
  * machine its secrets; the rest as the VM's own chain says, which is asked
  * for each packet, so that a change of policy ends connections, too.
@@ -106,20 +135,35 @@ static const char inet_chains[] =
     "add table inet qvd\n"
     "add map inet qvd egress4 { type ipv4_addr : verdict; }\n"
     "add map inet qvd egress6 { type ipv6_addr : verdict; }\n"
+    "add set inet qvd conns4 { type ipv4_addr; size 65535; "
+    "flags dynamic; }\n"
+    "add set inet qvd conns6 { type ipv6_addr; size 65535; "
+    "flags dynamic; }\n"
+    "add set inet qvd pings4 { type ipv4_addr; size 65535; "
+    "flags dynamic,timeout; timeout 1m; }\n"
+    "add set inet qvd pings6 { type ipv6_addr; size 65535; "
+    "flags dynamic,timeout; timeout 1m; }\n"
     "add chain inet qvd input "
     "{ type filter hook input priority 0; policy accept; }\n"
     "add chain inet qvd vmin\n"
     "add chain inet qvd forward "
     "{ type filter hook forward priority 0; policy accept; }\n"
     "add chain inet qvd vmout\n"
+    "add chain inet qvd vmconn\n"
     "add chain inet qvd post "
     "{ type nat hook postrouting priority 100; policy accept; }\n"
     "flush chain inet qvd input\n"
     "flush chain inet qvd vmin\n"
     "flush chain inet qvd forward\n"
     "flush chain inet qvd vmout\n"
+    "flush chain inet qvd vmconn\n"
     "flush chain inet qvd post\n"
+    "add rule inet qvd vmconn add @conns4 { ip saddr ct count over " CONNECTIONS
+    " } counter drop\n"
+    "add rule inet qvd vmconn add @conns6 { ip6 saddr ct count "
+    "over " CONNECTIONS " } counter drop\n"
     "add rule inet qvd vmin ct state established,related accept\n"
+    "add rule inet qvd vmin ct state new jump vmconn\n"
     "add rule inet qvd vmin meta nfproto ipv4 udp dport 67 accept\n";
 
 static const char inet_out[] =
@@ -171,18 +215,20 @@ add_input(struct buf *buf, const struct confine_net *net)
 		    gw);
 	buf_printf(buf,
 	    "add rule inet qvd vmin ip daddr %s icmp type echo-request "
-	    "limit rate 5/second accept\n",
+	    "update @pings4 { ip saddr limit rate 5/second } accept\n",
 	    gw);
 	if (net->ipv6)
 		buf_printf(buf,
 		    "add rule inet qvd vmin icmpv6 type "
 		    "{ nd-neighbor-solicit, nd-neighbor-advert } accept\n"
 		    "add rule inet qvd vmin ip6 daddr %s icmpv6 type "
-		    "echo-request limit rate 5/second accept\n",
+		    "echo-request update @pings6 { ip6 saddr limit "
+		    "rate 5/second } accept\n",
 		    ipv6_format(gw6, net->net6.address));
 	buf_printf(buf,
 	    "add rule inet qvd vmin counter drop\n"
-	    "add rule inet qvd input iifname \"%s\" jump vmin\n",
+	    "add rule inet qvd input iifname \"%s\" goto vmin\n"
+	    "add rule inet qvd input iifname \"qvd*\" counter drop\n",
 	    net->bridge);
 }
 
@@ -196,10 +242,13 @@ add_forward(struct buf *buf, const struct confine_net *net)
 	    "add rule inet qvd forward iifname \"%s\" oifname \"%s\" "
 	    "counter drop\n"
 	    "add rule inet qvd forward iifname \"%s\" jump vmout\n"
+	    "add rule inet qvd forward iifname \"qvd*\" iifname != \"%s\" "
+	    "counter drop\n"
 	    "add rule inet qvd forward oifname \"%s\" "
 	    "ct state != { established, related } counter drop\n"
-	    "add rule inet qvd vmout ct state invalid counter drop\n",
-	    br, br, br, br);
+	    "add rule inet qvd vmout ct state invalid counter drop\n"
+	    "add rule inet qvd vmout ct state new jump vmconn\n",
+	    br, br, br, br, br);
 	for (i = 0; i < net->n_dns; i++)
 		buf_printf(buf,
 		    "add rule inet qvd vmout ip daddr %s "

@@ -68,6 +68,7 @@ class Net:
         self.checksum = node.image()
         self.pids = {vm: node.vm(vm, self.checksum, **more)[0]["pid"]
                      for vm in (1, 2)}
+        self.taps = {}
 
     def at(self, where):
         """Prefix of a command that is to run in a VM's network, in the
@@ -89,7 +90,30 @@ class Net:
             where, "ping", "-n", "-c1", f"-W{SOON}", *options, address,
             check=False)
 
+    @contextlib.contextmanager
+    def tap(self, vm):
+        """A further desktop, whose port is a tap as a virtual machine's has
+        it (src/confine/tap.c); what is sent from it goes in there."""
+        node, port = self.node, f"qvd{vm}"
+        node.vm(vm, self.checksum)
+        run("ip", "-n", node.id, "link", "del", port)
+        with self.program(None, PACKETS, "tap", port) as self.taps[vm]:
+            run("ip", "-n", node.id, "link", "set", port, "master", "qvdnet0")
+            run("ip", "-n", node.id, "link", "set", port, "type",
+                "bridge_slave", "isolated", "on", "group_fwd_mask", "0xfffd")
+            run("ip", "-n", node.id, "link", "set", port, "up")
+            yield
+        del self.taps[vm]
+        node.ask("vm.stop", vm_id=vm, grace_ms=0)
+        node.ask("vm.clean", vm_id=vm)
+
     def send(self, where, frames, iface=None):
+        if where in self.taps:
+            for frame in frames:
+                self.taps[where].stdin.write(frame.hex() + "\n")
+                self.taps[where].stdin.flush()
+                assert self.taps[where].stdout.readline() == "sent\n"
+            return
         subprocess.run(
             [*self.at(where), sys.executable, PACKETS, "send",
              iface or self.iface(where)], check=True, text=True,

@@ -170,6 +170,33 @@ def test_packet_flood(net):
     assert came >= 5000
 
 
+def test_no_more_connections_than_its_share(net):
+    """The node's table of connections is for all: one desktop that would fill
+    it takes a part, and the neighbour has hers."""
+    def open_to(vm, count):
+        before = net.outside.received()[0]
+        net.do(vm, sys.executable, "-c", f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(10000, 10000 + {count}):
+    s.sendto(b'x', ('{PUBLIC}', port))
+""")
+        return net.outside.received()[0] - before
+    net.do(None, "sh", "-c", "echo 3600 > "
+           "/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
+    # Its address resolution may be among them, its other connections are
+    # counted, too.
+    assert 3900 < open_to(1, 6000) < 4050
+    assert open_to(1, 500) < 50
+    assert open_to(2, 500) >= 500
+    # What ends makes room again.
+    net.node.ask("vm.stop", vm_id=1, grace_ms=0)
+    net.node.ask("vm.clean", vm_id=1)
+    assert "10.88.0.3" not in net.do(None, "nft", "list", "ruleset")
+    net.pids[1] = net.node.vm(1, net.checksum)[0]["pid"]
+    assert open_to(1, 500) >= 500
+
+
 def test_policy_goes_with_its_desktop(net):
     """Start, a new helper, adoption, cleaning: its chain is there as long as
     the desktop is, and what it had no word about is forbidden."""
