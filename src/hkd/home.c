@@ -321,6 +321,17 @@ on_lost(const struct db_result *res, const struct err *err, void *arg)
 	}
 }
 
+bool
+homes_are_worked_on(const struct node *node, int64_t vm_id)
+{
+	struct home_job *job;
+
+	LIST_EACH (&node->home_jobs, job, struct home_job, link)
+		if (job->vm_id == vm_id && !job->ended)
+			return true;
+	return false;
+}
+
 void
 homes_claim(struct node *node)
 {

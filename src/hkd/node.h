@@ -175,6 +175,7 @@ void imports_claim(struct node *node);
 void imports_done(struct node *node);
 
 /* home.c */
+bool homes_are_worked_on(const struct node *node, int64_t vm_id);
 void homes_claim(struct node *node);
 void homes_done(struct node *node);
 /* Writes what the helper said of a home (home: {...} of a start). */

@@ -105,13 +105,16 @@ on_removed(const json_t *result, int fd, const struct err *err, void *arg)
 	remove_next(rp);
 }
 
-/* A device of a VM that is here is its own business. */
+/* A device of a VM that is here is its own business, and so is a volume that
+ * is being made just now. */
 static bool
 is_dead(const struct repair *rp, const json_t *item)
 {
 	int64_t vm_id = json_get_int(item, "vm_id", 0);
 	const struct vm *vm = map_get(&rp->node->vms, (uint64_t)vm_id);
 
+	if (homes_are_worked_on(rp->node, vm_id))
+		return false;
 	if (str_eq(json_get_str(item, "kind", ""), "changes"))
 		return !rp->at_start && vm == NULL;
 	return vm_id == 0 || vm == NULL || vm->state == VM_STATE_STOPPED;

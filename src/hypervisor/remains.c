@@ -2,10 +2,10 @@
 /*
  * What a crash can leave on a node beside single VMs: mounts below our
  * run directory (each VM's are in a mount namespace of its own, the node has
- * none there), loop devices on files of our data directory, and the changes of
- * VMs to their images, of which only the database knows whether the VM still
- * exists. Found by our own names only; who may be removed decides main, that
- * it can be, each removal itself.
+ * none there), loop devices on files of our data directory, volumes that were
+ * never finished, and the changes of VMs to their images, of which only the
+ * database knows whether the VM still exists. Found by our own names only; who
+ * may be removed decides main, that it can be, each removal itself.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "hypervisor/hv_priv.h"
 #include "storage/storage.h"
+#include "storage/unfinished.h"
 
 #define MOUNTINFO_MAX (8 << 20)
 #define LOOPS         "/sys/block"
@@ -138,6 +139,14 @@ find_loops(const struct hv_node *node, json_t *items, struct err *err)
 	return 0;
 }
 
+static bool
+add_unfinished(int64_t vm_id, const char *name, void *arg)
+{
+	if (hv_is_vm_id(vm_id))
+		add(arg, "unfinished volume", vm_id, name);
+	return true;
+}
+
 int
 hv_remains_find(const struct hv_node *node, json_t *items, struct err *err)
 {
@@ -145,7 +154,9 @@ hv_remains_find(const struct hv_node *node, json_t *items, struct err *err)
 
 	/* Mounts before the devices that they may be of. */
 	if ((r = find_loops(node, items, err)) < 0 ||
-	    (r = find_mounts(node, items, err)) < 0)
+	    (r = find_mounts(node, items, err)) < 0 ||
+	    (r = unfinished_each(node->data_dir, add_unfinished, items, err)) <
+		0)
 		return r;
 	return find_changes(node, items, err);
 }
@@ -202,6 +213,8 @@ hv_remains_remove(const struct hv_node *node, const char *kind, int64_t vm_id,
 		r = remove_changes(node, vm_id, err);
 	} else if (str_eq(kind, "loop device")) {
 		r = remove_loop(node, name, err);
+	} else if (str_eq(kind, "unfinished volume")) {
+		r = unfinished_remove(node->data_dir, vm_id, name, err);
 	} else if (str_eq(kind, "mount") && is_our_mount(node, name)) {
 		r = umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ||
 			    errno == EINVAL

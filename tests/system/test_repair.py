@@ -44,6 +44,15 @@ class Debris:
         self.changes = farm.data / "vms/900005"
         self.mount = farm.run / "mnt/dead"
         self.image = farm.data / "homes/900006.img"
+        self.unfinished = [farm.data / name for name in (
+            "homes/900008.img.new", "homes/900009.new",
+            "snapshots/900008/monday.img.new",
+            f"vms/{farm.vm}/{'1' * 64}/root.img.new")]
+        # What has nothing to do with it.
+        self.others = [farm.data / name for name in (
+            "homes/900008.img", "homes/notes.new",
+            "snapshots/900008/monday.img",
+            f"vms/{farm.vm}/{'1' * 64}/upper/home/a.new")]
 
     def left_by_vms(self):
         """A desktop's own groups, and both kinds of ports."""
@@ -74,6 +83,11 @@ class Debris:
             ",".join(f"{d}dir={self.mount}/{d}"
                      for d in ("lower", "upper", "work")),
             "dead", self.mount / "root")
+        for path in (*self.unfinished, *self.others):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(4096))
+        self.unfinished[1].unlink()
+        (self.unfinished[1] / "folder").mkdir(parents=True)
         self.image.write_bytes(bytes(1 << 20))
         self.loop = run("losetup", "--find", "--show", self.image).strip()
 
@@ -87,7 +101,10 @@ class Debris:
             "notes": self.notes.exists(),
             "changes": self.changes.exists(),
             "mount": os.path.ismount(self.mount),
-            "loop device": str(self.image) in run("losetup", "-a")}.items()
+            "loop device": str(self.image) in run("losetup", "-a"),
+            "unfinished": any(p.exists() for p in self.unfinished[:3]),
+            "others": all(p.exists() for p in self.others),
+            "of one that runs": self.unfinished[3].exists()}.items()
             if is_there}
 
     def remove(self):
@@ -96,15 +113,19 @@ class Debris:
             run("losetup", "-d", self.loop, check=False)
         for link in ("qvd900002", "qvd900007"):
             run(*self.farm.prefix, "ip", "link", "del", link, check=False)
-        for path in (self.notes, self.changes):
+        for path in (*self.unfinished, *self.others):
+            path.unlink(missing_ok=True)
+        for path in (self.notes, self.changes, self.unfinished[2].parent,
+                     self.unfinished[3].parent):
             shutil.rmtree(path, ignore_errors=True)
         for group in (self.group / "init.scope", self.group):
             if group.exists():
                 group.rmdir()
 
 
-ALL = {"cgroups", "link", "tap", "firewall elements", "notes", "changes", "mount",
-       "loop device"}
+KEPT = {"others", "of one that runs"}
+ALL = KEPT | {"cgroups", "link", "tap", "firewall elements", "notes",
+              "changes", "mount", "loop device", "unfinished"}
 
 
 def runs(farm, pid):
@@ -142,17 +163,19 @@ def test_repair(house):
         assert named == [(0, "mount"), (0, "mount"), (900001, "cgroups"),
                          (900002, "link"), (900004, "notes"),
                          (900005, "changes"), (900006, "loop device"),
-                         (900007, "link")]
+                         (900007, "link"), (900008, "unfinished volume"),
+                         (900008, "unfinished volume"),
+                         (900009, "unfinished volume")]
         assert debris.there() == there, "a dry run removes nothing"
         removed = house.qvd("host", "repair", house.host, json=True)
         assert sorted((i["vm_id"], i["what"]) for i in removed) == named
         assert not any("error" in i for i in removed)
-        assert debris.there() == set()
+        assert debris.there() == KEPT
         assert house.qvd("host", "repair", house.host).out \
             == "Nothing was left behind.\n"
         assert house.one("SELECT count(*) FROM audit WHERE "
                          "action = 'hosts.repair'") >= 3
-        eventually(lambda: "removed what a crash had left: 8 things" in
+        eventually(lambda: "removed what a crash had left: 11 things" in
                    [e[1] for e in house.events()])
         runs(house, pid)
     finally:
@@ -167,7 +190,8 @@ def test_repair_at_start(house):
     try:
         debris.rest()
         house.kill("qvd-hkd")
-        eventually(lambda: debris.there() == {"changes"}, 30, debris.there)
+        eventually(lambda: debris.there() == KEPT | {"changes"}, 30,
+                   debris.there)
         house.wait_sql("qvd_hosts",
                        "SELECT state = 'running' FROM host_runtimes")
         runs(house, pid)
