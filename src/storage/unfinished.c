@@ -90,8 +90,7 @@ compare(int64_t vm_id, const char *name, void *arg)
 {
 	struct wanted *wanted = arg;
 
-	wanted->found =
-	    vm_id == wanted->vm_id && str_eq(name, wanted->name);
+	wanted->found = vm_id == wanted->vm_id && str_eq(name, wanted->name);
 	return !wanted->found;
 }
 

@@ -6,8 +6,8 @@ import os
 
 import packets
 import pytest
-from netlab import (A1, A2, GATEWAY6, LOCAL1, LOCAL2, MAC0, MAC1, MAC2, OTHER,
-                    Net, Outside)
+from netlab import (A1, A2, GATEWAY6, LOCAL1, MAC0, MAC1, MAC2, Net,
+                    Outside)
 from nodelab import Node, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
