@@ -42,7 +42,7 @@ struct import {
 	"SELECT c.id, c.source, c.author, c.message, c.version, "   \
 	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "    \
 	"u.login, t.idmap_slot, b.checksum AS base, o.hypervisor, " \
-	"y.hypervisor AS vm_hypervisor "                            \
+	"y.hypervisor AS vm_hypervisor, y.accel AS vm_accel "       \
 	"FROM c JOIN osfs o ON o.id = c.osf_id "                    \
 	"LEFT JOIN images p ON p.id = c.parent_id "                 \
 	"LEFT JOIN vms v ON v.id = c.vm_id "                        \
@@ -256,6 +256,7 @@ describe(struct import *im, const struct db_result *res, int row)
 {
 	json_t *args = json_object();
 	bool commit = db_i64(res, row, "vm_id") != 0;
+	enum osf_accel accel = OSF_ACCEL_NODE;
 
 	json_object_set_new(args, "image_id", json_integer(im->image_id));
 	set_text(args, "author", db_str(res, row, "author"));
@@ -276,7 +277,10 @@ describe(struct import *im, const struct db_result *res, int row)
 	set_text(args, "login", db_str(res, row, "login"));
 	set_text(args, "base", db_str(res, row, "base"));
 	set_text(args, "hypervisor", db_str(res, row, "vm_hypervisor"));
-	set_text(args, "accel", vm_accel_to_str(im->node->settings.accel));
+	/* As its start would. */
+	if (db_str(res, row, "vm_accel") != NULL)
+		osf_accel_from_str(db_str(res, row, "vm_accel"), &accel);
+	set_text(args, "accel", settings_accel(&im->node->settings, accel));
 }
 
 static void

@@ -87,6 +87,13 @@ settings_take(struct node_settings *s, const struct db_result *res,
 	ret->storage = take_storage(s, res);
 }
 
+const char *
+settings_accel(const struct node_settings *s, enum osf_accel osf)
+{
+	return osf == OSF_ACCEL_NODE ? vm_accel_to_str(s->accel)
+				     : osf_accel_to_str(osf);
+}
+
 void
 settings_init(struct node_settings *s)
 {

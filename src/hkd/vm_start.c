@@ -176,8 +176,7 @@ vm_start_container(struct vm *vm)
 	    home_store_to_str(s->home_store), "root_store",
 	    root_store_to_str(s->root_store), "root_mb", (json_int_t)s->root_mb,
 	    "accel",
-	    w->accel == OSF_ACCEL_NODE ? vm_accel_to_str(s->accel)
-				       : osf_accel_to_str(w->accel),
+	    settings_accel(s, w->accel),
 	    "machine",
 	    w->machine == OSF_MACHINE_NODE ? vm_machine_to_str(s->machine)
 					   : osf_machine_to_str(w->machine),
