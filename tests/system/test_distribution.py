@@ -3,14 +3,16 @@
 certificate, on one loopback. The second node is a qvd-hkd alone."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 
 import pytest
 from qvdlab import Farm, need
-from qvdlab.util import eventually, run
+from qvdlab.util import SLOW, eventually, run
 
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 NODE1, NODE2 = "127.0.0.1:18445", "127.0.0.1:18446"
@@ -149,6 +151,82 @@ def test_an_image_goes_to_a_node_before_its_tag_moves(two):
     assert (farm.data / "farm/signing.key").stat().st_mode & 0o777 == 0o600
     assert checksum and farm.qvd("--conf", conf, "farm", "show",
                                  json=True)["signs"]
+
+
+def ask(node, op, **args):
+    """Of a house-keeper, as the API asks."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.settimeout(120 * SLOW)
+        s.connect(str(node.run / "hkd.sock"))
+        s.send(json.dumps({"t": "ask", "id": 1, "op": op,
+                           "args": args}).encode())
+        while (said := json.loads(s.recv(1 << 20)))["t"] == "progress":
+            pass
+    assert said["t"] == "ok", said
+    return said["result"]
+
+
+def serving_pids(farm):
+    """Of the processes that work on the store those with a stream."""
+    def has_stream(pid):
+        with contextlib.suppress(OSError):
+            return os.readlink(f"/proc/{pid}/fd/1").startswith("socket:")
+    return [p for p in farm.pids("qvd-hkd-image") if has_stream(p)]
+
+
+def test_a_pull_that_stands_still_holds_up_nothing(two):
+    """The other end of it is stopped: what is imported and removed on the
+    node that pulls can't wait for it."""
+    farm, node = two
+    first = farm.one("SELECT id FROM images")
+    source = farm.dir / "src"
+    run("cp", "-a", farm.data / "images/trees" / farm.one(
+        "SELECT checksum FROM images"), source)
+    # It signs what it imports, else the other one takes nothing of it.
+    run("cp", farm.data / "farm/signing.key", node.data / "farm")
+    # Slow enough to be met on its way.
+    farm.qvd("config", "set", "node.images.kbit", "500")
+    node.start()
+    eventually(lambda: farm.one(
+        "SELECT progress FROM image_nodes WHERE state = 'pulling' "
+        "AND progress >= 2"), 120, "the transfer has begun")
+    serving = serving_pids(farm)
+    for pid in serving:
+        os.kill(pid, signal.SIGSTOP)
+    host = farm.one("SELECT id FROM hosts WHERE name = 'node2'")
+
+    def there(version):
+        (source / "etc/new").write_text(version * 1000)
+        image = farm.one(
+            "INSERT INTO images (osf_id, host_id, version, source) SELECT "
+            "osf_id, %s, %s, %s FROM images WHERE id = %s RETURNING id", host,
+            version, str(source), first)
+        farm.wait_sql("qvd_images", "SELECT state = 'published' FROM images "
+                      "WHERE id = %s", image, timeout=120)
+        return image
+    kept, gone = there("kept"), there("gone")
+    # Removed from the store while the pull is on its way, too.
+    farm.qvd("config", "set", "node.images.kbit", "0")
+    ref = node.data / f"images/repo/refs/heads/image/{gone}"
+    assert ref.exists()
+    farm.sql("DELETE FROM images WHERE id = %s", gone)
+    eventually(lambda: not ref.exists(), 60, "its removal from node2's store")
+    row = farm.sql("SELECT state, from_host_id FROM image_nodes WHERE "
+                   "image_id = %s AND host_id = %s", first, host)
+    assert row[0][0] == "pulling" and serving_pids(farm) == serving
+    for pid in serving:
+        os.kill(pid, signal.SIGCONT)
+    # A new house-keeper goes on with it, at its own pace.
+    node.stop()
+    node.start()
+    state_is(farm, first, "present")
+    checksum = same_files(farm, node, first)
+    ask(node, "image.verify", checksum=checksum)
+    # And the other way round.
+    farm.wait_sql("qvd_images", "SELECT count(*) = 2 FROM image_nodes WHERE "
+                  "image_id = %s AND state = 'present'", kept, timeout=120)
+    ask(node, "image.verify", checksum=same_files(farm, node, kept))
+    farm.qvd("image", "verify", first, kept)
 
 
 def test_who_is_not_of_the_farm_gets_nothing(two):
