@@ -13,13 +13,19 @@ static void look_again(struct request *req);
 void
 await_tell(struct request *req, const char *text)
 {
-	char header[320];
+	const struct resource *of = req->route->resource;
+	char header[400], where[64] = "";
 
 	if (req->conn == NULL || !req->wait || text[0] == '\0' ||
 	    str_eq(text, req->await.told))
 		return;
 	str_copy(req->await.told, sizeof(req->await.told), text);
-	snprintf(header, sizeof(header), "X-QVD-Progress: %s\r\n", text);
+	/* So that who goes away knows what goes on. */
+	if (of != NULL && req->id > 0)
+		snprintf(where, sizeof(where),
+		    "Location: /v1/%s/%" PRId64 "\r\n", of->name, req->id);
+	snprintf(
+	    header, sizeof(header), "%sX-QVD-Progress: %s\r\n", where, text);
 	http_respond_interim(req->conn, 102, header);
 }
 

@@ -20,7 +20,8 @@ static const struct db_stmt publish_stmt = { "image_publish",
 	"SELECT i.state, EXISTS (SELECT FROM u) AS done, NULL AS users FROM i",
 	2 };
 
-/* Tags but `head` would lead VMs to it. */
+/* Tags but `head` would lead VMs to it. Transfers end; what came of them stays
+ * until the image goes, so that they go on if it is published again. */
 static const struct db_stmt retire_stmt = { "image_retire",
 	"WITH i AS (SELECT id, state FROM images WHERE id = $1 FOR UPDATE), "
 	"w AS (SELECT what FROM image_users WHERE image_id = $1 "
@@ -29,6 +30,8 @@ static const struct db_stmt retire_stmt = { "image_retire",
 	"r AS (UPDATE images SET state = 'retired', state_at = now() FROM i "
 	"WHERE images.id = i.id AND i.state IN ('ready', 'published') "
 	"AND NOT EXISTS (SELECT FROM w) RETURNING images.id), "
+	"n AS (DELETE FROM image_nodes USING r WHERE image_id = r.id "
+	"AND image_nodes.state IN ('pulling', 'failed')), "
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.retired', id, 'retired by ' || $2 FROM r) "
 	"SELECT i.state, EXISTS (SELECT FROM r) AS done, "

@@ -24,6 +24,7 @@ static const struct field view[] = {
 	VIEW("state", STR),
 	VIEW("state_at", TIME),
 	VIEW("progress", I32),
+	VIEW("step", STR),
 	VIEW("blocked", BOOL),
 	VIEW("size_bytes", I64),
 	VIEW("vms", I64),
@@ -42,9 +43,14 @@ static const struct field view[] = {
 	FIELD_END,
 };
 
+/* What the node that imports it does. */
+#define STEP                                                         \
+	"(SELECT n.step FROM image_nodes n WHERE n.image_id = i.id " \
+	"AND n.state = 'importing' LIMIT 1) AS step, "
+
 static const char *const filters[] = { "osf_id", NULL };
 static const struct db_stmt list = { "image_list",
-	"SELECT i.*, o.name AS osf, t.name AS tenant, "
+	"SELECT i.*, o.name AS osf, t.name AS tenant, " STEP
 	"o.name || '@' || t.name || '/' || i.version AS path, "
 	"coalesce((SELECT jsonb_agg(g.tag ORDER BY g.tag) FROM image_tags g "
 	"WHERE g.image_id = i.id), '[]') AS tags, "
@@ -129,11 +135,30 @@ static const struct db_stmt check_stmt = { "image_insert_check",
 	3 };
 
 static const struct db_stmt look_stmt = { "image_look",
-	"SELECT i.state, i.progress, i.error_id, i.error, "
+	"SELECT i.state, i.progress, i.error_id, i.error, " STEP
 	"EXISTS (SELECT FROM properties p WHERE p.kind = 'image' "
-	"AND p.object_id = i.id AND p.key = 'import.tags') AS pending "
-	"FROM images i WHERE i.id = $1",
+	"AND p.object_id = i.id AND p.key = 'import.tags') AS "
+	"pending, " IMAGE_AWAITS(
+	    "i.id") " AS awaits FROM images i WHERE i.id = $1",
 	1 };
+
+/* Published, but its tags wait for other nodes; or still on its way. */
+static void
+say_progress(
+    const struct db_result *res, const char *state, char *text, size_t size)
+{
+	const char *step = db_str(res, 0, "step");
+	long long percent = (long long)db_i64(res, 0, "progress");
+
+	if (db_str(res, 0, "awaits") != NULL)
+		snprintf(text, size, "%s; its tags wait for %s", state,
+		    db_str(res, 0, "awaits"));
+	else if (percent > 0 || step != NULL)
+		snprintf(text, size, "%s %lld %%%s%s", state, percent,
+		    step != NULL ? ": " : "", step != NULL ? step : "");
+	else
+		str_copy(text, size, state);
+}
 
 static int
 look(struct request *req, const struct db_result *res, char *text, size_t size,
@@ -156,14 +181,14 @@ look(struct request *req, const struct db_result *res, char *text, size_t size,
 				    : "image-unusable"),
 		    "%s", error != NULL ? error : "the import failed");
 	}
+	if (s == IMAGE_RETIRED)
+		return err_set(err, ERR_CONFLICT,
+		    "the image was retired before its tags moved; 'qvd image "
+		    "publish' offers it again, and moves them");
 	if (s == IMAGE_READY ||
 	    (s == IMAGE_PUBLISHED && !db_bool(res, 0, "pending")))
 		return 1;
-	if (db_i64(res, 0, "progress") > 0)
-		snprintf(text, size, "%s %lld %%", state,
-		    (long long)db_i64(res, 0, "progress"));
-	else
-		str_copy(text, size, s == IMAGE_NEW ? "waiting" : state);
+	say_progress(res, s == IMAGE_NEW ? "waiting" : state, text, size);
 	return 0;
 }
 

@@ -50,26 +50,38 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	return buf_append(body, data, size * n) ? size * n : 0;
 }
 
-/* Interim answers tell how far a held request has got. */
+/* The value, if it is a header of that name ("Location:"); heap. */
+static char *
+header_value(const char *data, size_t len, const char *name)
+{
+	size_t skip = strlen(name);
+
+	if (len <= skip || strncasecmp(data, name, skip) != 0)
+		return NULL;
+	while (skip < len && data[skip] == ' ')
+		skip++;
+	while (len > skip && (data[len - 1] == '\n' || data[len - 1] == '\r'))
+		len--;
+	return xstrndup(data + skip, len - skip);
+}
+
+/* Interim answers tell how far a held request has got, and what it is about:
+ * "/v1/images/7". */
 static size_t
 on_header(char *data, size_t size, size_t n, void *arg)
 {
-	static const char name[] = "X-QVD-Progress:";
 	struct cli *cli = arg;
-	size_t len = size * n, skip = sizeof(name) - 1;
+	_cleanup_(freep)
+	char *text = header_value(data, size * n, "X-QVD-Progress:");
+	_cleanup_(freep)
+	char *object = header_value(data, size * n, "Location:");
+	int64_t id;
 
-	if (len > skip && strncasecmp(data, name, skip) == 0) {
-		_cleanup_(freep)
-		char *text = NULL;
-
-		while (skip < len && data[skip] == ' ')
-			skip++;
-		while (len > skip &&
-		       (data[len - 1] == '\n' || data[len - 1] == '\r'))
-			len--;
-		text = xstrndup(data + skip, len - skip);
+	if (text != NULL)
 		progress_show(cli, text_clean(cli, text));
-	}
+	if (object != NULL && strrchr(object, '/') != NULL &&
+	    str_to_i64(strrchr(object, '/') + 1, 1, INT64_MAX, &id))
+		interrupt_id(id);
 	return size * n;
 }
 

@@ -210,6 +210,15 @@ const char *object_name(const json_t *object);
 /* A line of progress on standard error; "" removes it. */
 void progress_show(struct cli *cli, const char *text);
 
+/* interrupt.c. Until interrupt_end() Ctrl-C says that text, which ends a line,
+ * and ends the program; and as soon as the API has told which object it is
+ * about, text_of_id (may be NULL), with its id in the place of each '#'. */
+void interrupt_begin(const char *text, const char *text_of_id);
+void interrupt_id(int64_t id);
+/* It also removes that file; NULL: none. */
+void interrupt_half(const char *file);
+void interrupt_end(void);
+
 /* A password from --password-file, standard input or the terminal (asked
  * twice). Heap; wiped by wipe_str(). file: path, "-" or NULL. */
 int password_read(

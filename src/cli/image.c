@@ -18,6 +18,7 @@ static const struct column columns[] = {
 	{ "VERSION", "version", COLUMN_TEXT },
 	{ "TAGS", "tags", COLUMN_TEXT },
 	{ "STATE", "state", COLUMN_TEXT },
+	{ "%", "progress", COLUMN_NUMBER },
 	{ "SIZE", "size_bytes", COLUMN_BYTES },
 	{ "VMS", "vms", COLUMN_NUMBER },
 	{ "CREATED", "created_at", COLUMN_TIME },
@@ -185,12 +186,6 @@ run_cancel(struct cli *cli, const struct values *values, struct err *err)
 	return call_each(cli, values, "POST", "/cancel", err);
 }
 
-static int
-run_verify(struct cli *cli, const struct values *values, struct err *err)
-{
-	return call_each(cli, values, "POST", "/verify?wait=1", err);
-}
-
 static const struct command commands[] = {
 	{ "list", run_list, list_args, .summary = "Lists the images" },
 	{ "show", run_show, one_args, .summary = "Shows images" },
@@ -223,7 +218,7 @@ static const struct command commands[] = {
 	    "follows is not retired." },
 	{ "cancel", run_cancel, one_args,
 	    .summary = "Ends imports that are under way" },
-	{ "verify", run_verify, one_args,
+	{ "verify", run_image_verify, one_args,
 	    .summary = "Compares images with their checksums, byte by byte" },
 	{ "export", run_image_export, export_args,
 	    .summary = "Writes an image into an archive" },

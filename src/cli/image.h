@@ -24,6 +24,8 @@ int run_image_export(
     struct cli *cli, const struct values *values, struct err *err);
 int run_image_distribution(
     struct cli *cli, const struct values *values, struct err *err);
+int run_image_verify(
+    struct cli *cli, const struct values *values, struct err *err);
 int run_image_gc(struct cli *cli, const struct values *values, struct err *err);
 
 #endif

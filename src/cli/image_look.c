@@ -39,20 +39,29 @@ print_version(struct cli *cli, const json_t *image)
 {
 	const char *message = json_get_str(image, "message", NULL);
 	const char *parent = member(cli, image, "parent");
+	const char *step = member(cli, image, "step");
 
 	printf("version %s", member(cli, image, "version"));
 	print_tags(cli, image);
-	printf("  image:   %" PRId64 ", %s%s, %s in %" PRId64
-	       " files, runs on %s\n",
-	    json_get_int(image, "id", 0), member(cli, image, "state"),
-	    json_get_bool(image, "blocked", false) ? ", blocked" : "",
-	    text_bytes(cli, json_get_int(image, "size_bytes", 0)),
-	    json_get_int(image, "files", 0), member(cli, image, "hypervisors"));
+	printf("  image:   %" PRId64 ", %s%s", json_get_int(image, "id", 0),
+	    member(cli, image, "state"),
+	    json_get_bool(image, "blocked", false) ? ", blocked" : "");
+	/* Until it has files it has none of these. */
+	if (json_get_str(image, "checksum", NULL) != NULL)
+		printf(", %s in %" PRId64 " files, runs on %s",
+		    text_bytes(cli, json_get_int(image, "size_bytes", 0)),
+		    json_get_int(image, "files", 0),
+		    member(cli, image, "hypervisors"));
+	else if (*step != '\0')
+		printf(" %" PRId64 " %%: %s",
+		    json_get_int(image, "progress", 0), step);
+	printf("\n");
 	if (*parent != '\0')
 		printf("  parent:  %s\n", parent);
 	printf("  author:  %s, %s\n", member(cli, image, "author"),
 	    text_time(cli, json_get_str(image, "created_at", "")));
-	printf("  content: %s\n", member(cli, image, "content"));
+	if (json_get_str(image, "content", NULL) != NULL)
+		printf("  content: %s\n", member(cli, image, "content"));
 	if (json_get_str(image, "error", NULL) != NULL)
 		printf("  error:   %s\n", member(cli, image, "error"));
 	if (message != NULL)
@@ -166,33 +175,43 @@ run_image_diff(struct cli *cli, const struct values *values, struct err *err)
 
 /* Export */
 
-/* The node has written it where only root gets; it becomes ours. */
 static int
-fetch(const char *from, const char *to, struct err *err)
+copy_to(const char *from, const char *part, const char *to, struct err *err)
 {
 	_cleanup_(closep)
-	int in = -1;
+	int in = open(from, O_RDONLY | O_CLOEXEC);
 	_cleanup_(closep)
-	int out = -1;
+	int out = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	ssize_t n = 0;
 
-	if (rename(from, to) == 0)
-		return 0;
-	if (errno != EXDEV)
-		return err_errno(err, ERR_SYSTEM, errno, "write %s", to);
-	in = open(from, O_RDONLY | O_CLOEXEC);
-	out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (in < 0 || out < 0)
 		return err_errno(
 		    err, ERR_SYSTEM, errno, "copy %s to %s", from, to);
 	while ((n = sendfile(out, in, NULL, 1 << 20)) > 0)
 		;
-	if (n < 0 || fsync(out) < 0) {
-		n = err_errno(err, ERR_SYSTEM, errno, "write %s", to);
-		unlink(to); /* a part of an archive is of no use */
-		return (int)n;
-	}
+	if (n < 0 || fsync(out) < 0 || rename(part, to) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "write %s", to);
 	return 0;
+}
+
+/* The node has written it where only root gets; it becomes ours, under its
+ * name when it is whole. */
+static int
+fetch(const char *from, const char *to, struct err *err)
+{
+	_cleanup_(freep)
+	char *part = xasprintf("%s.part", to);
+	int r;
+
+	if (rename(from, to) == 0)
+		return 0;
+	if (errno != EXDEV)
+		return err_errno(err, ERR_SYSTEM, errno, "write %s", to);
+	interrupt_half(part);
+	if ((r = copy_to(from, part, to, err)) < 0)
+		unlink(part); /* of no use */
+	interrupt_half(NULL);
+	return r;
 }
 
 static const char *
@@ -224,14 +243,33 @@ run_image_export(struct cli *cli, const struct values *values, struct err *err)
 		    "how it is to be packed isn't known",
 		    file);
 	r = api_id(cli, ARG_IMAGE, value_get(values, "IMAGE"), &id, err);
-	if (r < 0 ||
-	    (r = api_call(cli, "POST",
-		 api_path(cli, values->noun, id, "/export?wait=1"),
-		 json_pack("{ss}", "format", format), &answer, err)) < 0)
+	if (r < 0)
 		return r;
-	path = json_get_str(answer, "path", "");
-	r = fetch(path, file, err);
-	unlink(path); /* gone already if it was renamed */
+	interrupt_begin(
+	    "The export has ended, and nothing of it stays.\n", NULL);
+	r = api_call(cli, "POST",
+	    api_path(cli, values->noun, id, "/export?wait=1"),
+	    json_pack("{ss}", "format", format), &answer, err);
+	if (r == 0) {
+		path = json_get_str(answer, "path", "");
+		r = fetch(path, file, err);
+		unlink(path); /* gone already if it was renamed */
+	}
+	interrupt_end();
+	return r;
+}
+
+/* Verify */
+
+int
+run_image_verify(struct cli *cli, const struct values *values, struct err *err)
+{
+	int r;
+
+	interrupt_begin(
+	    "The comparison has ended; it changes nothing.\n", NULL);
+	r = call_each(cli, values, "POST", "/verify?wait=1", err);
+	interrupt_end();
 	return r;
 }
 
@@ -253,8 +291,13 @@ run_image_gc(struct cli *cli, const struct values *values, struct err *err)
 	const json_t *items;
 	int r;
 
+	interrupt_begin(dry ? "Nothing was removed.\n"
+			    : "What is garbage is removed all the same; 'qvd "
+			      "image gc --dry-run' says what is left.\n",
+	    NULL);
 	r = api_call(cli, "POST", "/v1/images/gc?wait=1",
 	    json_pack("{sb}", "dry_run", (int)dry), &answer, err);
+	interrupt_end();
 	if (r < 0)
 		return r;
 	if (cli->json) {

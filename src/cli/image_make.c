@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,17 +19,12 @@
 #define PATH_BYTES 4096
 
 /* The farm does the work, so it outlives this command. */
-static void
-on_interrupt(int signum)
-{
-	static const char text[] =
-	    "\nThe import goes on: 'qvd image list' shows it, 'qvd image "
-	    "cancel IMAGE' ends it.\n";
-
-	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
-		_exit(128 + signum);
-	_exit(128 + signum);
-}
+#define GOES_ON                                                      \
+	"What was asked for may have begun: 'qvd image list' shows " \
+	"it.\n"
+#define ID_GOES_ON                                                         \
+	"The work on image # goes on: 'qvd image show #' says how far it " \
+	"is, 'qvd image cancel #' ends it.\n"
 
 /* Posts the new image (body is taken) and waits for it, if that is wanted. */
 static int
@@ -43,10 +39,10 @@ make_image(
 	if (value_flag(values, "--no-publish"))
 		json_object_set_new(body, "hold", json_true());
 	if (wait)
-		signal(SIGINT, on_interrupt);
+		interrupt_begin(GOES_ON, ID_GOES_ON);
 	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
 	    body, &answer, err);
-	signal(SIGINT, SIG_DFL);
+	interrupt_end();
 	if (r < 0)
 		return r;
 	print_done(cli, values->noun, answer);
@@ -147,6 +143,8 @@ build(const char *builder, const char *name, const char *out, bool fresh,
 	if (pipe(fds) < 0 || (child = fork()) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "start %s", builder);
 	if (child == 0) {
+		/* Nobody would take what it builds. */
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		dup2(fds[1], STDOUT_FILENO);
 		close(fds[0]);
 		close(fds[1]);

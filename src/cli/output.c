@@ -323,8 +323,7 @@ print_done(struct cli *cli, const struct noun *noun, const json_t *object)
 		    text_clean(cli, object_name(object)));
 }
 
-/* On a terminal one line that changes; elsewhere a line each, without what
- * differs only in its number. */
+/* On a terminal one line that changes; elsewhere a line for each change. */
 void
 progress_show(struct cli *cli, const char *text)
 {

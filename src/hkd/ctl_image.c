@@ -122,7 +122,7 @@ ctl_image_gc(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	if (relay == NULL)
 		return;
 	rpc_call_on_cancel(call, on_cancel, relay);
-	relay->garbage =
-	    garbage_start(ctl_node(arg), json_get_bool(args, "dry_run", false),
-		json_object_get(args, "also"), on_collected, relay);
+	relay->garbage = garbage_start(ctl_node(arg),
+	    json_get_bool(args, "dry_run", false),
+	    json_object_get(args, "also"), on_collected, on_progress, relay);
 }

@@ -25,6 +25,7 @@ struct garbage {
 	json_t *also; /* dry run: images to be taken for gone */
 	struct rpc_request *request;
 	garbage_cb done;
+	rpc_progress_cb progress; /* NULL: nobody waits */
 	void *arg;
 };
 
@@ -77,6 +78,15 @@ on_collected(const json_t *result, int fd, const struct err *err, void *arg)
 }
 
 static void
+on_progress(const json_t *info, void *arg)
+{
+	struct garbage *c = arg;
+
+	if (c->progress != NULL)
+		c->progress(info, c->arg);
+}
+
+static void
 on_gone(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct garbage *c = arg;
@@ -93,6 +103,7 @@ on_gone(const struct db_result *res, const struct err *err, void *arg)
 	c->request = rpc_ask(c->node->helper, "image.gc",
 	    json_pack("{so sb}", "gone", gone, "dry_run", (int)c->dry_run), -1,
 	    GARBAGE_MS, on_collected, c);
+	rpc_request_on_progress(c->request, on_progress);
 }
 
 static void
@@ -126,7 +137,7 @@ on_refs(const json_t *result, int fd, const struct err *err, void *arg)
 
 struct garbage *
 garbage_start(struct node *node, bool dry_run, const json_t *also,
-    garbage_cb done, void *arg)
+    garbage_cb done, rpc_progress_cb progress, void *arg)
 {
 	struct garbage *c = new0(struct garbage);
 
@@ -134,6 +145,7 @@ garbage_start(struct node *node, bool dry_run, const json_t *also,
 	c->dry_run = dry_run;
 	c->also = dry_run && json_is_array(also) ? json_deep_copy(also) : NULL;
 	c->done = done;
+	c->progress = progress;
 	c->arg = arg;
 	list_init(&c->link);
 	list_add(&node->garbages, &c->link);
@@ -146,6 +158,7 @@ void
 garbage_forget(struct garbage *c)
 {
 	c->done = NULL;
+	c->progress = NULL;
 }
 
 void
@@ -168,7 +181,7 @@ garbage_on_timer(void *arg)
 	struct node *node = arg;
 
 	if (node_is_running(node) && db_is_up(node->db))
-		garbage_start(node, false, NULL, NULL, NULL);
+		garbage_start(node, false, NULL, NULL, NULL, NULL);
 }
 
 void

@@ -18,9 +18,10 @@ typedef void (*garbage_cb)(
 
 struct garbage;
 /* dry_run: only counts, and takes the images of the list `also` (NULL: none)
- * for gone. done may be NULL: the end is logged. */
+ * for gone. done may be NULL: the end is logged. progress: what the helper
+ * says meanwhile; may be NULL. */
 struct garbage *garbage_start(struct node *node, bool dry_run,
-    const json_t *also, garbage_cb done, void *arg);
+    const json_t *also, garbage_cb done, rpc_progress_cb progress, void *arg);
 /* It goes on, and tells nobody. */
 void garbage_forget(struct garbage *c);
 void garbage_soon(struct node *node);

@@ -321,6 +321,21 @@ on_cancel(void *arg)
 		hook_cancel(job->hook);
 }
 
+static bool
+has_to_wait(const struct helper *h, uint64_t key)
+{
+	struct job *job;
+
+	if (key == 0)
+		return false;
+	if (map_get(&h->busy, key) != NULL)
+		return true;
+	LIST_EACH (&h->waiting, job, struct job, link)
+		if (job->key == key)
+			return true;
+	return false;
+}
+
 void
 job_queue(struct helper *h, struct rpc_call *call, uint64_t key,
     const json_t *args, void (*run)(struct job *job), bool undo)
@@ -344,6 +359,9 @@ job_queue_fd(struct helper *h, struct rpc_call *call, uint64_t key,
 	job->run = run;
 	job->undo = undo;
 	job->fd = fd;
+	if (has_to_wait(h, key))
+		rpc_progress(call, json_pack("{si ss}", "percent", 0, "text",
+				       "waiting for its turn"));
 	list_init(&job->link);
 	list_add(&h->waiting, &job->link);
 	rpc_call_on_cancel(call, on_cancel, job);

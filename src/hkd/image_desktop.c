@@ -25,7 +25,8 @@
 #include "storage/disk.h"
 #include "storage/storage.h"
 
-#define RECORD_MAX 65536
+#define RECORD_MAX     65536
+#define PACKED_PERCENT 90 /* what a machine has told of its changes */
 
 static char *
 record_path(const struct image_op_node *node, const char *vm)
@@ -129,6 +130,7 @@ commit_machine(
 	import.base = base;
 	import.is_desktop = true;
 	import.login = json_get_str(args, "login", "");
+	image_op_import_from(&import, PACKED_PERCENT);
 	if (storage_disk_is(tree)) {
 		import.file_as = "disk.qcow2";
 		r = storage_disk_file(import.source, &format, err);

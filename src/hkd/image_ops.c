@@ -20,7 +20,16 @@
 static void
 on_progress(int percent, const char *text, void *arg)
 {
-	op_send_progress(percent, text);
+	int from = (int)(intptr_t)arg; /* what came before took so much */
+
+	op_send_progress(from + percent * (100 - from) / 100, text);
+}
+
+/* Of the conversion of a disk, the first half of its import. */
+static void
+on_converted(int percent)
+{
+	op_send_progress(percent / 2, "converting the disk");
 }
 
 int
@@ -55,6 +64,12 @@ image_op_import(const struct image_op_node *node, const json_t *args,
 	};
 }
 
+void
+image_op_import_from(struct image_import *import, int percent)
+{
+	import->arg = (void *)(intptr_t)percent;
+}
+
 /* A bare disk is the only file of its image. A raw one becomes a qcow2 file in
  * `work`, a directory of this import's own. */
 static int
@@ -70,10 +85,12 @@ take_disk(struct image_import *import, const char *work, char **ret_source,
 	import->file_as = "disk.qcow2";
 	if (str_eq(format, "qcow2"))
 		return 0;
-	on_progress(0, "converting the disk", NULL);
+	on_converted(0);
+	image_op_import_from(import, 50);
 	*ret_source = xasprintf("%s/disk.qcow2", work);
 	if ((r = fs_mkdirs(work, 0700, err)) < 0 ||
-	    (r = storage_disk_convert(import->source, *ret_source, err)) < 0)
+	    (r = storage_disk_convert(
+		 import->source, *ret_source, on_converted, err)) < 0)
 		return r;
 	import->source = *ret_source;
 	return 0;
@@ -225,7 +242,7 @@ do_gc(const struct image_op_node *node, const json_t *args, struct err *err)
 	int64_t *id = (int64_t *)(void *)ids;
 	struct image_garbage found = { .bytes = 0 };
 	char **used = NULL;
-	struct image_gc gc = { .gone = id, .n_gone = n };
+	struct image_gc gc = { .gone = id, .n_gone = n, .tell = on_progress };
 	int r;
 
 	for (i = 0; i < n; i++)

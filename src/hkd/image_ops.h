@@ -50,6 +50,8 @@ int image_op_imported(const struct image_op_node *node,
 /* The import that the arguments describe, but for its source. */
 void image_op_import(const struct image_op_node *node, const json_t *args,
     struct image_import *ret);
+/* So much of the whole was done before it. */
+void image_op_import_from(struct image_import *import, int percent);
 
 /* Commits that desktops of this node run from: heap strings in a heap list,
  * which is the caller's after a failure, too. */

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "hkd/garbage.h"
 #include "hkd/node.h"
 #include "json/json.h"
 #include "model/states.h"
@@ -20,6 +21,8 @@
 #define IMPORT_MS   (2 * 60 * 60 * 1000)
 #define CHECKOUT_MS (30 * 60 * 1000)
 #define PROGRESS_MS 500
+/* Told when the import has ended, and what desktops start from is made. */
+#define CHECKOUT_PERCENT 98
 
 struct import {
 	struct list link;
@@ -28,6 +31,7 @@ struct import {
 	char *name; /* "demo@1" */
 	struct rpc_request *request;
 	int64_t since_ms, progress_ms;
+	char step[80];  /* last told */
 	const char *op; /* asked of the helper */
 	json_t *args;   /* of it, while something has to come before */
 	json_t *result; /* of the import */
@@ -66,12 +70,15 @@ static const struct db_stmt again_stmt = { "image_again",
 	"AND n.state = 'importing' AND i.state = 'importing') " CLAIM_COLUMNS,
 	1 };
 static const struct db_stmt progress_stmt = { "image_progress",
-	"UPDATE images SET progress = $2 WHERE id = $1 "
-	"AND state = 'importing' AND progress IS DISTINCT FROM $2",
-	2 };
+	"WITH n AS (UPDATE image_nodes SET progress = $3, step = $4 "
+	"WHERE image_id = $1 AND host_id = $2 AND state = 'importing') "
+	"UPDATE images SET progress = $3 WHERE id = $1 "
+	"AND state = 'importing' AND progress IS DISTINCT FROM $3",
+	4 };
 static const struct db_stmt end_stmt = { "image_end",
-	"WITH n AS (UPDATE image_nodes SET state = $3, state_at = now() "
-	"WHERE image_id = $1 AND host_id = $2) "
+	"WITH n AS (UPDATE image_nodes SET state = $3, state_at = now(), "
+	"progress = CASE WHEN $3 = 'present' THEN 100 ELSE progress END, "
+	"step = NULL WHERE image_id = $1 AND host_id = $2) "
 	"UPDATE images SET state = $4, state_at = now(), "
 	"checksum = $5, size_bytes = $6, "
 	"progress = CASE WHEN $4 = 'failed' THEN progress ELSE 100 END, "
@@ -175,6 +182,8 @@ end(struct import *im, const struct err *err)
 		    im->name, im->err.msg);
 		log_err(LOG_LEVEL_ERROR, &im->err,
 		    "import of image %s, reference %s", im->name, ref);
+		if (im->result != NULL)
+			garbage_soon(im->node); /* it is in the store */
 	}
 	write_end(im);
 }
@@ -190,6 +199,39 @@ on_checked_out(const json_t *result, int fd, const struct err *err, void *arg)
 }
 
 static void
+ignore(const struct db_result *res, const struct err *err, void *arg)
+{
+}
+
+static void
+tell(struct import *im, int64_t percent, const char *step)
+{
+	struct db_params p = { 0 };
+
+	if (!db_is_up(im->node->db))
+		return;
+	im->progress_ms = time_now_ms();
+	str_copy(im->step, sizeof(im->step), step);
+	db_param_i64(&p, im->image_id);
+	db_param_i64(&p, im->node->host_id);
+	db_param_i64(&p, percent);
+	db_param_str(&p, im->step);
+	db_exec(im->node->db, &progress_stmt, &p, 0, ignore, im);
+}
+
+static void
+on_progress(const json_t *info, void *arg)
+{
+	const char *step = json_get_str(info, "text", "");
+	struct import *im = arg;
+
+	/* Many percents, and few steps. */
+	if (!str_eq(step, im->step) ||
+	    time_now_ms() - im->progress_ms >= PROGRESS_MS)
+		tell(im, json_get_int(info, "percent", 0), step);
+}
+
+static void
 on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct import *im = arg;
@@ -201,6 +243,7 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 		return;
 	}
 	im->result = json_deep_copy(result);
+	tell(im, CHECKOUT_PERCENT, "checking it out");
 	/* Published means: a desktop can start at once. */
 	im->request = rpc_ask(im->node->helper, "image.checkout",
 	    json_pack("{ss ss sb}", "checksum",
@@ -209,26 +252,6 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 					  : im->node->settings.root_store),
 		"machine", (int)im->kvm),
 	    -1, CHECKOUT_MS, on_checked_out, im);
-}
-
-static void
-ignore(const struct db_result *res, const struct err *err, void *arg)
-{
-}
-
-static void
-on_progress(const json_t *info, void *arg)
-{
-	struct import *im = arg;
-	int64_t now = time_now_ms();
-	struct db_params p = { 0 };
-
-	if (now - im->progress_ms < PROGRESS_MS || !db_is_up(im->node->db))
-		return;
-	im->progress_ms = now;
-	db_param_i64(&p, im->image_id);
-	db_param_i64(&p, json_get_int(info, "percent", 0));
-	db_exec(im->node->db, &progress_stmt, &p, 0, ignore, im);
 }
 
 static struct import *
@@ -369,6 +392,8 @@ on_wanted(const struct db_result *res, const struct err *err, void *arg)
 	if (err != NULL || db_rows(res) > 0 || im->ended)
 		return;
 	log_info("import of image %s cancelled", im->name);
+	if (im->result != NULL)
+		garbage_soon(im->node); /* it is in the store */
 	import_free(im);
 }
 

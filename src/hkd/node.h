@@ -205,8 +205,7 @@ void ctl_usage(struct node *node, struct rpc_call *call);
 /* settings.c: rows of configs. */
 void settings_init(struct node_settings *s);
 /* The accelerator of an OSF's machines on this node. */
-const char *settings_accel(
-    const struct node_settings *s, enum osf_accel osf);
+const char *settings_accel(const struct node_settings *s, enum osf_accel osf);
 void settings_done(struct node_settings *s);
 /* Sets what else but a value has changed. */
 struct settings_changes {

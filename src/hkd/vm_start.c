@@ -175,9 +175,7 @@ vm_start_container(struct vm *vm)
 	    (json_int_t)w->home_mb, "home_store",
 	    home_store_to_str(s->home_store), "root_store",
 	    root_store_to_str(s->root_store), "root_mb", (json_int_t)s->root_mb,
-	    "accel",
-	    settings_accel(s, w->accel),
-	    "machine",
+	    "accel", settings_accel(s, w->accel), "machine",
 	    w->machine == OSF_MACHINE_NODE ? vm_machine_to_str(s->machine)
 					   : osf_machine_to_str(w->machine),
 	    "memory_merge", (int)w->memory_merge);

@@ -44,16 +44,30 @@ archive_err(
 }
 
 struct source {
+	struct image_tree *tree;
 	struct archive *in;
 	const char *name; /* of the entry, for errors */
 };
 
+static void
+tell(struct image_tree *tree, struct archive *in)
+{
+	double done =
+	    (double)tree->source_from + (double)archive_filter_bytes(in, -1);
+
+	if (tree->source_total > 0)
+		image_progress(tree, done / (double)tree->source_total, 95,
+		    "reading the archive");
+}
+
+/* One entry may be nearly all of it: a disk. */
 static ssize_t
 read_entry(void *buf, size_t size, void *arg, struct err *err)
 {
 	struct source *s = arg;
 	la_ssize_t n = archive_read_data(s->in, buf, size);
 
+	tell(s->tree, s->in);
 	return n < 0 ? archive_err(err, s->in, "read", s->name) : (ssize_t)n;
 }
 
@@ -90,7 +104,7 @@ add_entry(struct image_tree *tree, struct archive *in,
 		.xattrs = xattrs,
 	};
 	const struct image_import *import = tree->import;
-	struct source source = { in, name };
+	struct source source = { tree, in, name };
 
 	if (name == NULL || (S_ISLNK(e.mode) && e.target == NULL))
 		return err_set(
@@ -188,18 +202,17 @@ image_archive_add(struct image_tree *tree, struct archive *in,
     struct err *err)
 {
 	struct archive_entry *entry;
-	double done;
 	int r, s;
 
+	tree->source_from = from;
+	tree->source_total = total;
 	while ((r = archive_read_next_header(in, &entry)) == ARCHIVE_OK ||
 	       r == ARCHIVE_WARN) {
 		if ((s = image_archive_check(tree, in, entry, err)) < 0 ||
 		    (s = pass_entry(tree, in, entry, pass, err)) < 0)
 			return s;
-		done = (double)from + (double)archive_filter_bytes(in, -1);
-		if (total > 0 && pass != IMAGE_PASS_WHITEOUTS)
-			image_progress(tree, done / (double)total, 95,
-			    "reading the archive");
+		if (pass != IMAGE_PASS_WHITEOUTS)
+			tell(tree, in);
 	}
 	return r == ARCHIVE_EOF ? 0
 				: archive_err(err, in, "read archive", name);

@@ -22,7 +22,7 @@
 struct walk {
 	struct image_tree *tree;
 	const char *source;
-	uint64_t total; /* entries, for the percents */
+	uint64_t before, total; /* entries, for the percents */
 	dev_t dev;
 };
 
@@ -30,6 +30,7 @@ struct reader {
 	const struct walk *walk;
 	const char *path;
 	int fd;
+	uint64_t size, done;
 };
 
 static void
@@ -52,16 +53,32 @@ read_failed(const struct walk *w, const char *path, struct err *err)
 	return err_errno(err, ERR_SYSTEM, errno, "read %s/%s", w->source, path);
 }
 
+static void
+tell(const struct walk *w, double of_next)
+{
+	double done = (double)(w->tree->entries - w->before) + of_next;
+
+	image_progress(w->tree, done / (double)w->total, 95,
+	    w->tree->import->file_as != NULL ? "reading the disk"
+					     : "reading the directory");
+}
+
+/* A large file is a step of its own. */
 static ssize_t
 read_fd(void *buf, size_t size, void *arg, struct err *err)
 {
-	const struct reader *rd = arg;
+	struct reader *rd = arg;
 	ssize_t n;
 
 	do
 		n = read(rd->fd, buf, size);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? read_failed(rd->walk, rd->path, err) : n;
+	if (n < 0)
+		return read_failed(rd->walk, rd->path, err);
+	rd->done += (uint64_t)n;
+	if (rd->done < rd->size)
+		tell(rd->walk, (double)rd->done / (double)rd->size - 1);
+	return n;
 }
 
 /* Capabilities that a desktop's root has set are its own user namespace's:
@@ -107,7 +124,7 @@ add_entry(const struct walk *w, int dir, const char *base, int fd,
 	_cleanup_(variant_unrefp)
 	GVariant *xattrs = fd < 0 ? NULL : xattrs_of(fd);
 	const struct image_import *import = w->tree->import;
-	struct reader reader = { w, path, fd };
+	struct reader reader = { w, path, fd, (uint64_t)st->st_size, 0 };
 	char target[PATH_MAX];
 	struct image_entry e = {
 		.path = path,
@@ -159,8 +176,7 @@ walk_one(const struct walk *w, int dir, const char *base, const char *path,
 	}
 	if ((r = add_entry(w, dir, base, fd, path, &st, err)) < 0)
 		return r;
-	image_progress(w->tree, (double)w->tree->entries / (double)w->total, 95,
-	    "reading the directory");
+	tell(w, 0);
 	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev ||
 	    (w->tree->import->is_desktop && image_is_passing(path)))
 		return 0;
@@ -245,7 +261,7 @@ image_add_file(struct image_tree *tree, const char *source, const char *as,
 	_cleanup_(closep)
 	int fd = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct walk w = { .tree = tree, .source = source };
-	struct reader reader = { &w, "", fd };
+	struct reader reader = { &w, "", fd, 0, 0 };
 	const struct image_entry top = { .path = ".", .mode = S_IFDIR | 0755 };
 	struct image_entry e = { .path = as, .mode = S_IFREG | 0644 };
 	struct stat st;
@@ -253,11 +269,13 @@ image_add_file(struct image_tree *tree, const char *source, const char *as,
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "read %s", source);
-	e.size = (uint64_t)st.st_size;
+	e.size = reader.size = (uint64_t)st.st_size;
 	/* An image has one disk, whatever its form was before. */
 	if (tree->import->base != NULL
 		? (r = image_tree_remove(tree, "disk.raw", false, err)) < 0
 		: (r = image_tree_add(tree, &top, NULL, NULL, err)) < 0)
 		return r;
+	w.before = tree->entries;
+	w.total = 1;
 	return image_tree_add(tree, &e, read_fd, &reader, err);
 }

@@ -190,6 +190,18 @@ reach(OstreeRepo *repo, GHashTable *keep, GHashTable **ret, struct err *err)
 	return 0;
 }
 
+static void
+tell(const struct image_gc *gc, size_t done, size_t all, int *percent)
+{
+	int now = all == 0 ? 0 : (int)(done * 100 / all);
+
+	if (gc->tell == NULL || now <= *percent)
+		return;
+	*percent = now;
+	gc->tell(now, gc->dry_run ? "looking for garbage" : "removing garbage",
+	    NULL);
+}
+
 static int
 remove_object(OstreeRepo *repo, GVariant *name, bool dry_run,
     struct image_garbage *ret, struct err *err)
@@ -233,8 +245,10 @@ remove_objects(OstreeRepo *repo, const struct image_gc *gc, GHashTable *keep,
 	GHashTableIter it;
 	GError *error = NULL;
 	gpointer name;
-	int r, commits;
+	size_t done = 0;
+	int r, commits, percent = -1;
 
+	tell(gc, 0, 0, &percent);
 	if ((r = reach(repo, keep, &reachable, err)) < 0)
 		return r;
 	if (!ostree_repo_list_objects(repo,
@@ -245,13 +259,28 @@ remove_objects(OstreeRepo *repo, const struct image_gc *gc, GHashTable *keep,
 		    err, ERR_SYSTEM, error, "list the store's objects");
 	for (commits = 1; r == 0 && commits >= 0; commits--) {
 		g_hash_table_iter_init(&it, all);
-		while (r == 0 && g_hash_table_iter_next(&it, &name, NULL))
+		while (r == 0 && g_hash_table_iter_next(&it, &name, NULL)) {
 			if (is_commit(name) == commits &&
 			    !g_hash_table_contains(reachable, name))
 				r = remove_object(
 				    repo, name, gc->dry_run, ret, err);
+			tell(gc, ++done, 2 * (size_t)g_hash_table_size(all),
+			    &percent);
+		}
 	}
 	return r;
+}
+
+/* Alone: whatever is added meanwhile might need what goes. */
+static int
+take_store(const char *data_dir, const struct image_gc *gc, int *ret_fd,
+    struct err *err)
+{
+	if (image_lock(data_dir, IMAGE_LOCK_REMOVE, false, ret_fd, NULL) == 0)
+		return 0;
+	if (gc->tell != NULL)
+		gc->tell(0, "waiting for an import or commit to end", NULL);
+	return image_lock(data_dir, IMAGE_LOCK_REMOVE, true, ret_fd, err);
 }
 
 int
@@ -269,8 +298,7 @@ image_collect(const char *data_dir, const struct image_gc *gc,
 
 	keep = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	if ((r = image_repo_open(data_dir, &repo, err)) < 0 ||
-	    (r = image_lock(data_dir, IMAGE_LOCK_REMOVE, true, &lock, err)) <
-		0 ||
+	    (r = take_store(data_dir, gc, &lock, err)) < 0 ||
 	    (r = sort_refs(repo, gc, keep, &found, err)) < 0 ||
 	    (r = remove_trees(data_dir, gc, keep, &found, err)) < 0 ||
 	    (r = remove_objects(repo, gc, keep, &found, err)) < 0 ||

@@ -105,7 +105,8 @@ struct image_gc {
 	size_t n_gone;
 	const char *const *used; /* commits that desktops run from */
 	size_t n_used;
-	bool dry_run; /* only counts */
+	bool dry_run;           /* only counts */
+	image_progress_cb tell; /* may be NULL */
 };
 struct image_garbage {
 	uint64_t images, trees, objects, bytes;

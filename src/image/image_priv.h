@@ -89,14 +89,19 @@ struct image_tree {
 	bool layered;     /* an entry may take the place of another kind */
 	/* A disk at its top; a kernel, and modules of one. */
 	bool has_disk, has_kernel, has_modules;
-	int percent; /* last told */
+	/* Of an archive: where its source begins and ends, in bytes of all that
+	 * is read. */
+	off_t source_from, source_total;
+	int percent;      /* last told */
+	const char *step; /* the same; a constant */
 };
 /* Empty, or with what import->base has. */
 int image_tree_init(struct image_tree *tree, OstreeRepo *repo,
     const struct image_import *import, struct err *err);
 void image_tree_done(struct image_tree *tree);
 
-/* Tells progress if the percent (of this step) grew. */
+/* Tells progress if the percent (of this step) grew, or the text is another:
+ * a constant. */
 void image_progress(
     struct image_tree *tree, double part, int to, const char *text);
 

@@ -151,6 +151,19 @@ import_to(OstreeRepo *repo, const struct image_import *import,
 	return r;
 }
 
+/* Imports and commits have one turn for all, which may be an hour away. */
+static int
+take_turn(const struct image_import *import, int *ret_fd, struct err *err)
+{
+	if (image_lock(
+		import->data_dir, IMAGE_LOCK_MAKE, false, ret_fd, NULL) == 0)
+		return 0;
+	if (import->progress != NULL)
+		import->progress(
+		    0, "waiting for another import or commit", import->arg);
+	return image_lock(import->data_dir, IMAGE_LOCK_MAKE, true, ret_fd, err);
+}
+
 int
 image_import(const struct image_import *import, struct image_imported *ret,
     struct err *err)
@@ -173,8 +186,7 @@ image_import(const struct image_import *import, struct image_imported *ret,
 		    "import '%s': neither a directory nor an archive",
 		    import->source);
 	if ((r = image_repo_open(import->data_dir, &repo, err)) < 0 ||
-	    (r = image_lock(
-		 import->data_dir, IMAGE_LOCK_MAKE, true, &turn, err)) < 0 ||
+	    (r = take_turn(import, &turn, err)) < 0 ||
 	    (r = image_lock(
 		 import->data_dir, IMAGE_LOCK_KEEP, true, &lock, err)) < 0)
 		return r;

@@ -200,9 +200,12 @@ image_progress(struct image_tree *tree, double part, int to, const char *text)
 {
 	int percent = (int)(to * (part > 1 ? 1 : part));
 
-	if (percent <= tree->percent)
+	if (percent < tree->percent)
+		percent = tree->percent;
+	if (percent == tree->percent && text == tree->step)
 		return;
 	tree->percent = percent;
+	tree->step = text;
 	if (tree->import->progress != NULL)
 		tree->import->progress(percent, text, tree->import->arg);
 }

@@ -46,7 +46,8 @@ char *storage_disk_dir(const struct storage_disk_vm *vm);
 int storage_disk_file(
     const char *path, const char **ret_format, struct err *err);
 /* A raw disk as a new qcow2 file, in which what is zero takes no room. */
-int storage_disk_convert(const char *raw, const char *to, struct err *err);
+int storage_disk_convert(const char *raw, const char *to,
+    void (*tell)(int percent), struct err *err);
 /* The disk that was made of an image that is a tree (machine.h). */
 int storage_disk_open_tree(const struct storage_disk_vm *vm,
     struct storage_disk *ret, struct err *err);

@@ -171,18 +171,19 @@ storage_disk_file(const char *path, const char **ret_format, struct err *err)
 }
 
 int
-storage_disk_convert(const char *raw, const char *to, struct err *err)
+storage_disk_convert(
+    const char *raw, const char *to, void (*tell)(int percent), struct err *err)
 {
 	/* The format is said: nothing in the file is taken for a header. */
-	const char *const argv[] = { qemu_img, "convert", "-f", "raw", "-O",
-		"qcow2", raw, to, NULL };
+	const char *const argv[] = { qemu_img, "convert", "-p", "-f", "raw",
+		"-O", "qcow2", raw, to, NULL };
 
 	if (access(qemu_img, X_OK) < 0)
 		return err_errno(err, ERR_CONFIG, errno,
 		    "%s (disks of virtual machines need the package "
 		    "qemu-utils)",
 		    qemu_img);
-	return tool_run(argv, 0, err);
+	return tool_run_telling(argv, 0, tell, err);
 }
 
 int

@@ -40,9 +40,23 @@ become(const char *const *argv, int out)
 	_exit(127);
 }
 
+/* qemu-img says "    (12.34/100%)" and goes back to the line's begin. */
+static void
+hear_percent(const char *said, tool_tell_cb tell)
+{
+	const char *p = strrchr(said, '(');
+	int percent = 0;
+
+	if (p == NULL || strstr(p, "/100%)") == NULL)
+		return;
+	for (p++; *p >= '0' && *p <= '9' && percent < 100; p++)
+		percent = 10 * percent + (*p - '0');
+	tell(percent < 100 ? percent : 100);
+}
+
 /* All that it says, of which the end is kept. */
 static void
-listen_to(int fd, char said[static SAID_MAX])
+listen_to(int fd, tool_tell_cb tell, char said[static SAID_MAX])
 {
 	size_t n = 0;
 	char buf[512];
@@ -63,6 +77,9 @@ listen_to(int fd, char said[static SAID_MAX])
 		}
 		memcpy(said + n, end - len, len);
 		n += len;
+		said[n] = '\0';
+		if (tell != NULL)
+			hear_percent(said, tell);
 	}
 	while (n > 0 && said[n - 1] == '\n')
 		n--;
@@ -70,9 +87,11 @@ listen_to(int fd, char said[static SAID_MAX])
 }
 
 int
-tool_run(const char *const *argv, int ok_max, struct err *err)
+tool_run_telling(
+    const char *const *argv, int ok_max, tool_tell_cb tell, struct err *err)
 {
 	char said[SAID_MAX] = "", shown[2 * SAID_MAX];
+	const char *why;
 	int out[2], status = -1;
 	pid_t pid;
 
@@ -83,19 +102,20 @@ tool_run(const char *const *argv, int ok_max, struct err *err)
 		become(argv, out[1]);
 	close(out[1]);
 	if (pid > 0) {
-		listen_to(out[0], said);
+		listen_to(out[0], tell, said);
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 	}
 	close(out[0]);
 	if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) <= ok_max)
 		return 0;
+	/* What stood in the line before was progress. */
+	why = strrchr(said, '\r') == NULL ? said : strrchr(said, '\r') + 1;
 	return err_set(err,
 	    strstr(said, "No space left") != NULL ? ERR_NO_SPACE : ERR_SYSTEM,
 	    "%s failed: %s", argv[0],
-	    said[0] != '\0'
-		? str_escape(shown, sizeof(shown), said, strlen(said))
-		: "it doesn't say why");
+	    why[0] != '\0' ? str_escape(shown, sizeof(shown), why, strlen(why))
+			   : "it doesn't say why");
 }
 
 int

@@ -377,7 +377,7 @@ def test_an_import_waits_and_moves_tags(clean, tmp_path):
     assert farm.one("SELECT count(*) FROM properties") == 0
     shown = farm.qvd("image", "show", "demo:stable", json=True)
     assert shown["tags"] == ["default", "head", "stable"]
-    assert re.search(r"default, head, stable +published +12M ",
+    assert re.search(r"default, head, stable +published +100 +12M ",
                      farm.qvd("image", "list").out)
 
 

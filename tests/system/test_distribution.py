@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import pathlib
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -227,6 +229,38 @@ def test_a_pull_that_stands_still_holds_up_nothing(two):
                   "image_id = %s AND state = 'present'", kept, timeout=120)
     ask(node, "image.verify", checksum=same_files(farm, node, kept))
     farm.qvd("image", "verify", first, kept)
+
+
+def test_a_transfer_is_cancelled_and_resumed(two):
+    """By who offers the image. A command that waits for it is told how far the
+    other node is."""
+    farm, node = two
+    source = farm.dir / "src"
+    run("cp", "-a", farm.data / "images/trees" / farm.one(
+        "SELECT checksum FROM images"), source)
+    node.start()
+    state_is(farm, farm.one("SELECT id FROM images"), "present")
+    (source / "etc/new").write_bytes(random.Random(1).randbytes(2_000_000))
+    farm.qvd("config", "set", "node.images.kbit", "500")
+    waiting = subprocess.Popen(
+        [farm.programs / "qvd", "image", "import", source, "--osf", "busybox",
+         "--version", "2", "--tag", "beta"], env=farm.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    next(line for line in waiting.stderr if re.search(
+        r"published; its tags wait for node2 \(pulling \d+ %\)", line))
+    image = farm.one("SELECT id FROM images WHERE version = '2'")
+    farm.qvd("image", "retire", image)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 16 and "was retired before" in said, said
+    eventually(lambda: "image busybox@2 isn't wanted" in node.text(), 60)
+    assert not [r for r in farm.qvd("image", "distribution", image, json=True)
+                if r["host"] == "node2"]
+    farm.qvd("config", "set", "node.images.kbit", "0")
+    farm.qvd("image", "publish", image)
+    state_is(farm, image, "present")
+    ask(node, "image.verify", checksum=same_files(farm, node, image))
+    farm.wait_sql("qvd_images", "SELECT image_id = %s FROM image_tags "
+                  "WHERE tag = 'beta'", image)
 
 
 def test_who_is_not_of_the_farm_gets_nothing(two):

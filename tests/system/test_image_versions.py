@@ -2,6 +2,7 @@
 """Images as version control, with real containers: versions made of what was
 changed in a desktop, what differs, tags, retiring, cancelling, garbage."""
 
+import fcntl
 import os
 import re
 import subprocess
@@ -322,11 +323,25 @@ def test_cancel(farm, tmp_path):
         [farm.programs / "qvd", "image", "import", source, "--osf", "big",
          "--version", "2"], env=farm.env, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True)
-    farm.wait_sql("qvd_images", "SELECT count(*) = 2 FROM images")
+    # How far each is can be seen here and from elsewhere.
+    next(line for line in waiting.stderr
+         if "importing 0 %: waiting for its turn" in line)
+    second = farm.one("SELECT max(id) FROM images")
+    assert farm.qvd("image", "show", second, json=True)["step"] == \
+        "waiting for its turn"
+    shown = eventually(lambda: [x for x in [farm.qvd(
+        "image", "show", image, json=True)] if x["progress"] > 0], 60)[0]
+    assert shown["step"] == "reading the directory" and \
+        shown["progress"] < 95
+    assert re.search(r"importing \d+ %: reading the directory\n",
+                     farm.qvd("image", "log", "big").out)
+    assert re.search(r" 1 +importing +\d+ ", farm.qvd("image", "list").out)
     # Ctrl-C leaves the import running, and says so.
     waiting.send_signal(2)
     _, said = waiting.communicate(timeout=20)
-    assert waiting.returncode == 130 and "The import goes on" in said, said
+    assert waiting.returncode == 130, said
+    assert f"The work on image {second} goes on" in said and \
+        f"'qvd image cancel {second}' ends it" in said, said
     assert farm.sql("SELECT count(*) FROM images WHERE state IN "
                     "('new', 'importing')") == [(2,)]
     farm.qvd("image", "cancel", image, "big/2")
@@ -341,6 +356,46 @@ def test_cancel(farm, tmp_path):
     staging = (farm.data / "images/repo/tmp").glob("staging-*/*/*")
     assert list(staging) == []
     assert "default" in farm.qvd("image", "show", "big/3", json=True)["tags"]
+
+
+def test_what_ends_with_its_command(farm, tmp_path):
+    """Exports, comparisons and collections have no row: Ctrl-C says what
+    becomes of them, and nothing of an archive is left."""
+    farm.add_osf("big")
+    source = tree(tmp_path / "t", a="1")
+    (source / "etc/large").write_bytes(os.urandom(64 << 20))
+    farm.qvd("image", "import", source, "--osf", "big", "--version", "1")
+    exports = farm.data / "images/exports"
+
+    def interrupted(*args, step):
+        command = subprocess.Popen(
+            [str(a) for a in (farm.programs / "qvd", "image", *args)],
+            env=farm.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True)
+        next(line for line in command.stderr if step in line)
+        command.send_signal(2)
+        _, said = command.communicate(timeout=20)
+        assert command.returncode == 130, said
+        eventually(lambda: not farm.pids("qvd-hkd-image"), 60,
+                   "the end of the work")
+        return said
+    # xz is slow: it isn't done before it is interrupted.
+    said = interrupted("export", "big/1", tmp_path / "out.tar.xz",
+                       step="writing the archive")
+    assert "The export has ended" in said
+    eventually(lambda: list(exports.iterdir()) == [], 30, "its removal")
+    assert not list(tmp_path.glob("out*"))
+    # While somebody has the store, a collection waits, and says for whom.
+    store = os.open(farm.data / "images/repo", os.O_RDONLY)
+    fcntl.flock(store, fcntl.LOCK_SH)
+    command = subprocess.Popen(
+        [farm.programs / "qvd", "image", "gc"], env=farm.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    next(line for line in command.stderr
+         if "waiting for an import or commit to end" in line)
+    os.close(store)
+    out, said = command.communicate(timeout=60)
+    assert command.returncode == 0 and "0 images that no OSF keeps" in out
 
 
 def test_garbage(farm, tmp_path):
