@@ -277,3 +277,39 @@ fs_exists(const char *path)
 {
 	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
+
+static int
+each_entry(DIR *d, const char *dir, fs_entry_cb fn, void *arg, struct err *err)
+{
+	const struct dirent *e;
+	int r = 0;
+
+	while (r >= 0 && (errno = 0, e = readdir(d)) != NULL) {
+		_cleanup_(freep)
+		char *path = NULL;
+
+		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+			continue;
+		path = xasprintf("%s/%s", dir, e->d_name);
+		r = fn(
+		    &(struct fs_entry){ dirfd(d), e->d_name, path }, arg, err);
+	}
+	if (r >= 0 && errno != 0)
+		return err_errno(err, ERR_SYSTEM, errno, "list %s", dir);
+	return r;
+}
+
+int
+fs_each_entry(const char *dir, fs_entry_cb fn, void *arg, struct err *err)
+{
+	DIR *d = opendir(dir);
+	int r;
+
+	if (d == NULL)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", dir);
+	r = each_entry(d, dir, fn, arg, err);
+	closedir(d);
+	return r;
+}

@@ -28,4 +28,16 @@ int fs_mkdirs(const char *path, mode_t mode, struct err *err);
 int fs_remove_tree(const char *path, struct err *err);
 bool fs_exists(const char *path);
 
+struct fs_entry {
+	int dirfd;
+	const char *name;
+	const char *path; /* the directory's, and the name */
+};
+/* A negative answer ends the walk and is its own. */
+typedef int (*fs_entry_cb)(
+    const struct fs_entry *e, void *arg, struct err *err);
+/* Calls fn for each name in the directory but "." and "..", in no order. fn
+ * may remove the entry. A missing directory has none. */
+int fs_each_entry(const char *dir, fs_entry_cb fn, void *arg, struct err *err);
+
 #endif

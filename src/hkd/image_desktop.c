@@ -6,7 +6,6 @@
  * mounts are in this process's own namespace and stand on the directories
  * that they show, so that nothing is left of them.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -207,44 +206,45 @@ read_use(const char *path)
 	return checksum == NULL ? NULL : xstrdup(checksum);
 }
 
+struct uses {
+	const struct image_op_node *node;
+	char **list;
+	size_t n, cap;
+};
+
+static int
+add_use(const struct fs_entry *e, void *arg, struct err *err)
+{
+	struct uses *u = arg;
+	_cleanup_(freep)
+	char *path = record_path(u->node, e->name);
+	char *checksum = read_use(path);
+
+	/* One that ended meanwhile took its record along. */
+	if (checksum == NULL && !fs_exists(path))
+		return 0;
+	if (checksum == NULL)
+		return err_set(err, ERR_SYSTEM,
+		    "%s can't be read, so the image that VM %s runs from isn't "
+		    "known and nothing is removed; restart that VM",
+		    path, e->name);
+	if (u->n == u->cap)
+		u->list = xrealloc(
+		    u->list, u->cap = u->cap * 2 + 16, sizeof(*u->list));
+	u->list[u->n++] = checksum;
+	return 0;
+}
+
 int
 image_desktops_use(const struct image_op_node *node, char ***ret, size_t *ret_n,
     struct err *err)
 {
 	_cleanup_(freep)
 	char *dir = xasprintf("%s/vms", node->run_dir);
-	DIR *d = opendir(dir);
-	char **list = NULL, *checksum;
-	size_t n = 0, cap = 0;
-	struct dirent *e;
-	int r = 0;
+	struct uses u = { .node = node };
+	int r = fs_each_entry(dir, add_use, &u, err);
 
-	if (d == NULL && errno != ENOENT)
-		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
-	while (r == 0 && d != NULL && (e = readdir(d)) != NULL) {
-		_cleanup_(freep)
-		char *path = record_path(node, e->d_name);
-
-		if (e->d_name[0] == '.')
-			continue;
-		if ((checksum = read_use(path)) == NULL) {
-			/* One that ended meanwhile took its record along. */
-			if (fs_exists(path))
-				r = err_set(err, ERR_SYSTEM,
-				    "%s can't be read, so the image that VM %s "
-				    "runs from isn't known and nothing is "
-				    "removed; restart that VM",
-				    path, e->d_name);
-			continue;
-		}
-		if (n == cap)
-			list =
-			    xrealloc(list, cap = cap * 2 + 16, sizeof(*list));
-		list[n++] = checksum;
-	}
-	if (d != NULL)
-		closedir(d);
-	*ret = list;
-	*ret_n = n;
+	*ret = u.list;
+	*ret_n = u.n;
 	return r;
 }

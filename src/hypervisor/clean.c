@@ -5,7 +5,6 @@
  * gone with its mount namespace.) Everything is found by the VM's id below
  * our own names; nothing else is looked at.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -222,23 +221,22 @@ add_id(int64_t vm_id, void *arg)
 }
 
 static int
+add_dir(const struct fs_entry *e, void *arg, struct err *err)
+{
+	int64_t id;
+
+	if (str_to_i64(e->name, 1, HV_VM_ID_MAX, &id))
+		add_id(id, arg);
+	return 0;
+}
+
+static int
 list_dirs(const struct hv_node *node, struct found *found, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/vms", node->run_dir);
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	int64_t id;
 
-	if (dir == NULL && errno == ENOENT)
-		return 0;
-	if (dir == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while ((e = readdir(dir)) != NULL)
-		if (str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
-			add_id(id, found);
-	closedir(dir);
-	return 0;
+	return fs_each_entry(path, add_dir, found, err);
 }
 
 int

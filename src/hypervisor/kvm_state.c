@@ -102,63 +102,49 @@ forget_in(const char *path, bool failed, struct err *err)
 	return r;
 }
 
-/* Calls fn for each version of the image that the VM has changes to. */
-static int
-each_version(const struct hv_node *node, int64_t vm_id,
-    int (*fn)(const char *dir, void *arg, struct err *err), void *arg,
-    struct err *err)
+static char *
+changes_of(const struct hv_node *node, int64_t vm_id)
 {
-	_cleanup_(freep)
-	char *path = xasprintf("%s/vms/%lld", node->data_dir, (long long)vm_id);
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	int r = 0;
-
-	if (dir == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		_cleanup_(freep)
-		char *version = xasprintf("%s/%s", path, e->d_name);
-
-		if (hv_is_checksum(e->d_name))
-			r = fn(version, arg, err);
-	}
-	closedir(dir);
-	return r;
+	return xasprintf("%s/vms/%lld", node->data_dir, (long long)vm_id);
 }
 
 static int
-look_for_state(const char *dir, void *arg, struct err *err)
+look_for_state(const struct fs_entry *version, void *arg, struct err *err)
 {
 	_cleanup_(freep)
-	char *path = xasprintf("%s/state", dir);
+	char *path = xasprintf("%s/state", version->path);
 	bool *found = arg;
 
-	*found = *found || fs_exists(path);
+	*found = *found || (hv_is_checksum(version->name) && fs_exists(path));
 	return 0;
 }
 
 bool
 hv_state_is_saved(const struct hv_node *node, int64_t vm_id)
 {
+	_cleanup_(freep)
+	char *versions = changes_of(node, vm_id);
 	bool found = false;
 
-	return each_version(node, vm_id, look_for_state, &found, NULL) == 0 &&
+	return fs_each_entry(versions, look_for_state, &found, NULL) == 0 &&
 	       found;
 }
 
 static int
-forget_version(const char *dir, void *arg, struct err *err)
+forget_version(const struct fs_entry *version, void *arg, struct err *err)
 {
-	return forget_in(dir, true, err);
+	return hv_is_checksum(version->name)
+		   ? forget_in(version->path, true, err)
+		   : 0;
 }
 
 int
 hv_state_forget(const struct hv_node *node, int64_t vm_id, struct err *err)
 {
-	return each_version(node, vm_id, forget_version, NULL, err);
+	_cleanup_(freep)
+	char *versions = changes_of(node, vm_id);
+
+	return fs_each_entry(versions, forget_version, NULL, err);
 }
 
 /* state.machine: {"described", "secret"}. */

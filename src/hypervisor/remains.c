@@ -7,7 +7,6 @@
  * database knows whether the VM still exists. Found by our own names only; who
  * may be removed decides main, that it can be, each removal itself.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
@@ -36,24 +35,29 @@ add(json_t *items, const char *kind, int64_t vm_id, const char *name)
 		       (json_int_t)vm_id, "name", name));
 }
 
+struct finding {
+	const struct hv_node *node;
+	json_t *items;
+};
+
 static int
-find_changes(const struct hv_node *node, json_t *items, struct err *err)
+add_changes(const struct fs_entry *e, void *arg, struct err *err)
 {
-	_cleanup_(freep)
-	char *path = xasprintf("%s/vms", node->data_dir);
-	DIR *dir = opendir(path);
-	struct dirent *e;
+	const struct finding *f = arg;
 	int64_t id;
 
-	if (dir == NULL && errno == ENOENT)
-		return 0;
-	if (dir == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while ((e = readdir(dir)) != NULL)
-		if (str_to_i64(e->d_name, 1, HV_VM_ID_MAX, &id))
-			add(items, "changes", id, e->d_name);
-	closedir(dir);
+	if (str_to_i64(e->name, 1, HV_VM_ID_MAX, &id))
+		add(f->items, "changes", id, e->name);
 	return 0;
+}
+
+static int
+find_changes(struct finding *f, struct err *err)
+{
+	_cleanup_(freep)
+	char *path = xasprintf("%s/vms", f->node->data_dir);
+
+	return fs_each_entry(path, add_changes, f, err);
 }
 
 static bool
@@ -124,18 +128,13 @@ is_our_loop(const struct hv_node *node, const char *name, int64_t *ret_vm_id)
 }
 
 static int
-find_loops(const struct hv_node *node, json_t *items, struct err *err)
+add_loop(const struct fs_entry *e, void *arg, struct err *err)
 {
-	DIR *dir = opendir(LOOPS);
-	struct dirent *e;
+	const struct finding *f = arg;
 	int64_t vm_id;
 
-	if (dir == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "list " LOOPS);
-	while ((e = readdir(dir)) != NULL)
-		if (is_our_loop(node, e->d_name, &vm_id))
-			add(items, "loop device", vm_id, e->d_name);
-	closedir(dir);
+	if (is_our_loop(f->node, e->name, &vm_id))
+		add(f->items, "loop device", vm_id, e->name);
 	return 0;
 }
 
@@ -150,15 +149,16 @@ add_unfinished(int64_t vm_id, const char *name, void *arg)
 int
 hv_remains_find(const struct hv_node *node, json_t *items, struct err *err)
 {
+	struct finding f = { .node = node, .items = items };
 	int r;
 
 	/* Mounts before the devices that they may be of. */
-	if ((r = find_loops(node, items, err)) < 0 ||
+	if ((r = fs_each_entry(LOOPS, add_loop, &f, err)) < 0 ||
 	    (r = find_mounts(node, items, err)) < 0 ||
 	    (r = unfinished_each(node->data_dir, add_unfinished, items, err)) <
 		0)
 		return r;
-	return find_changes(node, items, err);
+	return find_changes(&f, err);
 }
 
 static int

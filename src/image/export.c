@@ -7,7 +7,6 @@
  */
 #include <archive.h>
 #include <archive_entry.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -287,35 +286,36 @@ is_garbage(int dir, const char *name, const struct stat *st)
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+struct exports {
+	bool dry_run;
+	struct image_garbage *garbage;
+};
+
+static int
+collect_export(const struct fs_entry *e, void *arg, struct err *err)
+{
+	const struct exports *x = arg;
+	struct stat st;
+
+	if (fstatat(e->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(st.st_mode) || !is_garbage(e->dirfd, e->name, &st))
+		return 0;
+	x->garbage->bytes += (uint64_t)st.st_size;
+	if (!x->dry_run && unlinkat(e->dirfd, e->name, 0) < 0 &&
+	    errno != ENOENT)
+		return err_errno(err, ERR_SYSTEM, errno, "remove %s", e->path);
+	return 0;
+}
+
 int
 image_exports_collect(const char *data_dir, bool dry_run,
     struct image_garbage *ret, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/images/exports", data_dir);
-	DIR *d = opendir(path);
-	struct dirent *e;
-	struct stat st;
-	int r = 0;
+	struct exports x = { .dry_run = dry_run, .garbage = ret };
 
-	if (d == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "read %s", path);
-	while (r == 0 && (e = readdir(d)) != NULL) {
-		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) <
-			0 ||
-		    !S_ISREG(st.st_mode) ||
-		    !is_garbage(dirfd(d), e->d_name, &st))
-			continue;
-		ret->bytes += (uint64_t)st.st_size;
-		if (!dry_run && unlinkat(dirfd(d), e->d_name, 0) < 0 &&
-		    errno != ENOENT)
-			r = err_errno(err, ERR_SYSTEM, errno, "remove %s/%s",
-			    path, e->d_name);
-	}
-	closedir(d);
-	return r;
+	return fs_each_entry(path, collect_export, &x, err);
 }
 
 int

@@ -6,7 +6,6 @@
  * first, then the checkout (renamed away before it is taken apart), then
  * commits, then the rest; the next run goes on.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,45 +127,53 @@ sort_refs(OstreeRepo *repo, const struct image_gc *gc, GHashTable *keep,
 	return 0;
 }
 
-/* Checkouts of commits that don't stay, to a place where nobody takes them
+struct trees {
+	const struct image_gc *gc;
+	GHashTable *keep;
+	struct image_tmp tmp;
+	struct image_garbage *garbage;
+};
+
+/* A checkout of a commit that doesn't stay, to a place where nobody takes it
  * for whole. */
+static int
+remove_tree(const struct fs_entry *e, void *arg, struct err *err)
+{
+	struct trees *t = arg;
+	_cleanup_(freep)
+	char *to = NULL;
+
+	if (e->name[0] == '.' || g_hash_table_contains(t->keep, e->name) ||
+	    is_used(t->gc, e->name))
+		return 0;
+	t->garbage->trees++;
+	if (t->gc->dry_run)
+		return 0;
+	to = xasprintf("%s/%s", t->tmp.path, e->name);
+	return rename(e->path, to) == 0
+		   ? 0
+		   : err_errno(err, ERR_SYSTEM, errno, "rename %s", e->path);
+}
+
 static int
 remove_trees(const char *data_dir, const struct image_gc *gc, GHashTable *keep,
     struct image_garbage *ret, struct err *err)
 {
 	_cleanup_(freep)
-	char *trees = xasprintf("%s/images/trees", data_dir);
-	struct image_tmp tmp = { .lock = -1 };
-	struct dirent *e;
-	DIR *d = opendir(trees);
+	char *path = xasprintf("%s/images/trees", data_dir);
+	struct trees t = {
+		.gc = gc,
+		.keep = keep,
+		.tmp.lock = -1,
+		.garbage = ret,
+	};
 	int r = 0;
 
-	if (d == NULL)
-		return errno == ENOENT ? 0
-				       : err_errno(err, ERR_SYSTEM, errno,
-					     "read %s", trees);
 	if (!gc->dry_run)
-		r = image_tmp_open(data_dir, true, true, &tmp, err);
-	while (r == 0 && (e = readdir(d)) != NULL) {
-		_cleanup_(freep)
-		char *from = xasprintf("%s/%s", trees, e->d_name);
-		_cleanup_(freep)
-		char *to = NULL;
-
-		if (e->d_name[0] == '.' ||
-		    g_hash_table_contains(keep, e->d_name) ||
-		    is_used(gc, e->d_name))
-			continue;
-		ret->trees++;
-		if (gc->dry_run)
-			continue;
-		to = xasprintf("%s/%s", tmp.path, e->d_name);
-		if (rename(from, to) < 0)
-			r = err_errno(
-			    err, ERR_SYSTEM, errno, "rename %s", from);
-	}
-	closedir(d);
-	image_tmp_done(&tmp);
+		r = image_tmp_open(data_dir, true, true, &t.tmp, err);
+	if (r == 0)
+		r = fs_each_entry(path, remove_tree, &t, err);
+	image_tmp_done(&t.tmp);
 	return r;
 }
 

@@ -195,20 +195,20 @@ lock_staging(int tmp, const char *lock, int *ret_fd, struct err *err)
 }
 
 static int
-drop_one_staging(const char *path, int tmp, const char *name, struct err *err)
+drop_one_staging(const struct fs_entry *e, void *arg, struct err *err)
 {
 	_cleanup_(freep)
-	char *dir = xasprintf("%s/%s", path, name);
-	_cleanup_(freep)
-	char *lock = xasprintf("%s" STAGING_LOCK, name);
+	char *lock = xasprintf("%s" STAGING_LOCK, e->name);
 	_cleanup_(closep)
 	int fd = -1;
-	int r = lock_staging(tmp, lock, &fd, err);
+	int r;
 
-	if (r <= 0)
+	if (!str_starts(e->name, STAGING) || str_ends(e->name, STAGING_LOCK))
+		return 0;
+	if ((r = lock_staging(e->dirfd, lock, &fd, err)) <= 0)
 		return r;
-	r = fs_remove_tree(dir, err);
-	unlinkat(tmp, lock, 0);
+	r = fs_remove_tree(e->path, err);
+	unlinkat(e->dirfd, lock, 0);
 	return r;
 }
 
@@ -217,18 +217,6 @@ image_staging_clear(const char *data_dir, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/images/repo/tmp", data_dir);
-	DIR *d = opendir(path);
-	struct dirent *e;
-	int r = 0;
 
-	if (d == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "read %s", path);
-	while (r == 0 && (e = readdir(d)) != NULL)
-		if (str_starts(e->d_name, STAGING) &&
-		    !str_ends(e->d_name, STAGING_LOCK))
-			r = drop_one_staging(path, dirfd(d), e->d_name, err);
-	closedir(d);
-	return r;
+	return fs_each_entry(path, drop_one_staging, NULL, err);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -83,23 +82,9 @@ image_repo_open(const char *data_dir, OstreeRepo **ret, struct err *err)
 }
 
 static int
-remove_others(const char *dir, struct err *err)
+remove_other(const struct fs_entry *e, void *arg, struct err *err)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	int r = 0;
-
-	if (d == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "read %s", dir);
-	while (r == 0 && (e = readdir(d)) != NULL) {
-		_cleanup_(freep)
-		char *path = xasprintf("%s/%s", dir, e->d_name);
-
-		if (e->d_name[0] != '.')
-			r = fs_remove_tree(path, err);
-	}
-	closedir(d);
-	return r;
+	return e->name[0] == '.' ? 0 : fs_remove_tree(e->path, err);
 }
 
 int
@@ -122,7 +107,7 @@ image_tmp_open(const char *data_dir, bool wait, bool make,
 		image_tmp_done(&tmp);
 		return r;
 	}
-	if ((r = remove_others(dir, err)) < 0) {
+	if ((r = fs_each_entry(dir, remove_other, NULL, err)) < 0) {
 		image_tmp_done(&tmp);
 		return r;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Snapshots of homes: volumes of the same kind in <data>/snapshots/<id>/,
  * each made under another name and renamed when it is whole. */
-#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -159,28 +159,19 @@ home_forget(const struct home *h, const char *name, struct err *err)
 	return home_remove(path, err);
 }
 
+static int
+forget_if_unfinished(const struct fs_entry *e, void *arg, struct err *err)
+{
+	return str_ends(e->name, NEW) ? home_remove(e->path, err) : 0;
+}
+
 int
 home_forget_unfinished(const struct home *h, struct err *err)
 {
 	_cleanup_(freep)
 	char *path = snapshots_dir(h);
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	int r = 0;
 
-	if (dir == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		_cleanup_(freep)
-		char *volume = xasprintf("%s/%s", path, e->d_name);
-
-		if (str_ends(e->d_name, NEW))
-			r = home_remove(volume, err);
-	}
-	closedir(dir);
-	return r;
+	return fs_each_entry(path, forget_if_unfinished, NULL, err);
 }
 
 /* A subvolume's root has the times of what it is a snapshot of. */
@@ -198,6 +189,29 @@ made_us(const char *path)
 	       st.stx_btime.tv_nsec / 1000;
 }
 
+struct snapshots {
+	bool machine;
+	void (*fn)(const char *name, int64_t made_us, void *arg);
+	void *arg;
+};
+
+static int
+tell_snapshot(const struct fs_entry *e, void *arg, struct err *err)
+{
+	const struct snapshots *s = arg;
+	char name[NAME_MAX + 1];
+
+	str_copy(name, sizeof(name), e->name);
+	/* Of the home of that hypervisor. */
+	if (s->machine != str_ends(name, home_disk.suffix))
+		return 0;
+	if (s->machine || str_ends(name, home_image.suffix))
+		*strrchr(name, '.') = '\0';
+	if (check_name(name, NULL) == 0)
+		s->fn(name, made_us(e->path), s->arg);
+	return 0;
+}
+
 int
 home_each_snapshot(const struct home *h,
     void (*fn)(const char *name, int64_t made_us, void *arg), void *arg,
@@ -205,27 +219,7 @@ home_each_snapshot(const struct home *h,
 {
 	_cleanup_(freep)
 	char *path = snapshots_dir(h);
-	DIR *dir = opendir(path);
-	struct dirent *e;
+	struct snapshots s = { .machine = h->machine, .fn = fn, .arg = arg };
 
-	if (dir == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while ((e = readdir(dir)) != NULL) {
-		_cleanup_(freep)
-		char *volume = xasprintf("%s/%s", path, e->d_name);
-		char name[NAME_MAX + 1];
-
-		str_copy(name, sizeof(name), e->d_name);
-		/* Of the home of that hypervisor. */
-		if (h->machine != str_ends(name, home_disk.suffix))
-			continue;
-		if (h->machine || str_ends(name, home_image.suffix))
-			*strrchr(name, '.') = '\0';
-		if (check_name(name, NULL) == 0)
-			fn(name, made_us(volume), arg);
-	}
-	closedir(dir);
-	return 0;
+	return fs_each_entry(path, tell_snapshot, &s, err);
 }

@@ -257,33 +257,32 @@ add_size(const char *dir, uint64_t *bytes)
 	}
 }
 
+struct collecting {
+	const char *data_dir;
+	bool dry_run;
+	uint64_t *bytes;
+};
+
+static int
+collect_machine(const struct fs_entry *e, void *arg, struct err *err)
+{
+	const struct collecting *c = arg;
+	_cleanup_(freep)
+	char *tree = xasprintf("%s/images/trees/%.64s", c->data_dir, e->name);
+
+	if (e->name[0] == '.' || fs_exists(tree))
+		return 0;
+	add_size(e->path, c->bytes);
+	return c->dry_run ? 0 : fs_remove_tree(e->path, err);
+}
+
 int
 storage_machine_collect(
     const char *data_dir, bool dry_run, uint64_t *ret_bytes, struct err *err)
 {
 	_cleanup_(freep)
 	char *machines = xasprintf("%s/images/machines", data_dir);
-	DIR *dir = opendir(machines);
-	const struct dirent *e;
-	int r = 0;
+	struct collecting c = { data_dir, dry_run, ret_bytes };
 
-	if (dir == NULL)
-		return errno == ENOENT ? 0
-				       : err_errno(err, ERR_SYSTEM, errno,
-					     "read %s", machines);
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		_cleanup_(freep)
-		char *path = xasprintf("%s/%s", machines, e->d_name);
-		_cleanup_(freep)
-		char *tree =
-		    xasprintf("%s/images/trees/%.64s", data_dir, e->d_name);
-
-		if (e->d_name[0] == '.' || fs_exists(tree))
-			continue;
-		add_size(path, ret_bytes);
-		if (!dry_run)
-			r = fs_remove_tree(path, err);
-	}
-	closedir(dir);
-	return r;
+	return fs_each_entry(machines, collect_machine, &c, err);
 }

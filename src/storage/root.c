@@ -6,7 +6,6 @@
  * A volatile root's are in <data>/vms/<id>/volatile, removed before the next
  * start and when the VM is cleaned.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -131,35 +130,48 @@ storage_root_clean(
 	return *ret_removed ? remove_changes(dir, err) : 0;
 }
 
-/* Another name first: what is half removed must not be found by a start. */
-static int
-collect(const char *dir, const char *name, struct err *err)
-{
-	_cleanup_(freep)
-	char *from = xasprintf("%s/%s", dir, name);
-	_cleanup_(freep)
-	char *to = xasprintf("%s/%.64s" OLD, dir, name);
-	int r;
-
-	/* A removal that was killed may have left that name. */
-	if ((r = remove_changes(to, err)) < 0 || str_ends(name, OLD))
-		return r;
-	if (rename(from, to) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "rename %s", from);
-	return remove_changes(to, err);
-}
+struct collecting {
+	const char *dir;
+	const char *keep; /* the commit that the VM runs from */
+	int64_t before_us;
+	int *removed;
+};
 
 static bool
-is_old(int dirfd, const char *name, const char *keep, int64_t before_us)
+is_old(const struct fs_entry *e, const struct collecting *c)
 {
 	struct stat st;
 
-	if (str_ends(name, OLD))
+	if (str_ends(e->name, OLD))
 		return true;
-	/* Commits only, and not that which the VM runs from. */
-	return strlen(name) == 64 && !str_eq(name, keep) &&
-	       fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       (int64_t)st.st_mtim.tv_sec * 1000000 < before_us;
+	return strlen(e->name) == 64 && !str_eq(e->name, c->keep) &&
+	       fstatat(e->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (int64_t)st.st_mtim.tv_sec * 1000000 < c->before_us;
+}
+
+/* Another name first: what is half removed must not be found by a start. */
+static int
+collect(const struct fs_entry *e, void *arg, struct err *err)
+{
+	const struct collecting *c = arg;
+	_cleanup_(freep)
+	char *to = xasprintf("%s/%.64s" OLD, c->dir, e->name);
+	int r;
+
+	if (!is_old(e, c))
+		return 0;
+	/* A removal that was killed may have left that name. */
+	if ((r = remove_changes(to, err)) < 0)
+		return r;
+	if (!str_ends(e->name, OLD)) {
+		if (rename(e->path, to) < 0)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "rename %s", e->path);
+		if ((r = remove_changes(to, err)) < 0)
+			return r;
+	}
+	(*c->removed)++;
+	return 0;
 }
 
 int
@@ -168,20 +180,13 @@ storage_root_collect(const char *data_dir, int64_t vm_id, const char *keep,
 {
 	_cleanup_(freep)
 	char *path = xasprintf("%s/vms/%lld", data_dir, (long long)vm_id);
-	int64_t before_us = time_wall_us() - keep_ms * 1000;
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	int r = 0;
+	struct collecting c = {
+		.dir = path,
+		.keep = keep,
+		.before_us = time_wall_us() - keep_ms * 1000,
+		.removed = ret_removed,
+	};
 
 	*ret_removed = 0;
-	if (dir == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while (r == 0 && (e = readdir(dir)) != NULL)
-		if (is_old(dirfd(dir), e->d_name, keep, before_us) &&
-		    (r = collect(path, e->d_name, err)) == 0)
-			(*ret_removed)++;
-	closedir(dir);
-	return r;
+	return fs_each_entry(path, collect, &c, err);
 }

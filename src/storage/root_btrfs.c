@@ -5,7 +5,6 @@
  * ids; on disk it has the ids as the desktop sees them. Disk space is shared,
  * the page cache is not: every desktop has its own copy in memory.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -70,34 +69,29 @@ storage_root_prepare(const char *data_dir, const char *checksum,
 	return 0;
 }
 
+static int
+forget_image(const struct fs_entry *e, void *data_dir, struct err *err)
+{
+	/* One that is being made has its checksum in front, too. */
+	_cleanup_(freep)
+	char *checksum = xasprintf("%.64s", e->name);
+	_cleanup_(freep)
+	char *tree = root_image_tree(data_dir, checksum);
+
+	if (e->name[0] == '.' || fs_exists(tree) ||
+	    !btrfs_is_subvolume(e->path))
+		return 0;
+	return btrfs_delete(e->path, err);
+}
+
 int
 storage_root_forget_images(const char *data_dir, struct err *err)
 {
 	_cleanup_(freep)
 	char *all = xasprintf("%s/images/subvolumes", data_dir);
-	DIR *dir = opendir(all);
-	struct dirent *e;
-	int r = 0;
 
-	if (dir == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", all);
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		/* One that is being made has its checksum in front, too. */
-		_cleanup_(freep)
-		char *checksum = xasprintf("%.64s", e->d_name);
-		_cleanup_(freep)
-		char *tree = root_image_tree(data_dir, checksum);
-		_cleanup_(freep)
-		char *path = xasprintf("%s/%s", all, e->d_name);
-
-		if (e->d_name[0] != '.' && !fs_exists(tree) &&
-		    btrfs_is_subvolume(path))
-			r = btrfs_delete(path, err);
-	}
-	closedir(dir);
-	return r;
+	return fs_each_entry(
+	    all, forget_image, (void *)(uintptr_t)data_dir, err);
 }
 
 static int

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/str.h"
 
 static struct err err;
 
@@ -144,6 +145,46 @@ removes_trees_of_any_depth(void **state)
 	assert_false(fs_exists(in_dir("deep")));
 }
 
+struct walk {
+	char names[64]; /* each followed by a comma */
+	int answer;
+};
+
+static int
+note_entry(const struct fs_entry *e, void *arg, struct err *unused)
+{
+	struct walk *w = arg;
+	struct stat st;
+
+	assert_int_equal(fstatat(e->dirfd, e->name, &st, 0), 0);
+	assert_true(fs_exists(e->path));
+	snprintf(w->names + strlen(w->names),
+	    sizeof(w->names) - strlen(w->names), "%s,", e->name);
+	return w->answer;
+}
+
+static void
+walks_a_directory(void **state)
+{
+	struct walk w = { 0 };
+
+	assert_ok(fs_mkdirs(in_dir("walk/.hidden"), 0755, &err));
+	assert_ok(fs_mkdirs(in_dir("walk/b"), 0755, &err));
+	assert_ok(fs_each_entry(in_dir("walk"), note_entry, &w, &err));
+	assert_true(
+	    str_eq(w.names, "b,.hidden,") || str_eq(w.names, ".hidden,b,"));
+	/* A negative answer ends it. */
+	w = (struct walk){ .answer = -7 };
+	assert_int_equal(
+	    fs_each_entry(in_dir("walk"), note_entry, &w, &err), -7);
+	assert_true(str_eq(w.names, "b,") || str_eq(w.names, ".hidden,"));
+	w = (struct walk){ 0 };
+	assert_ok(fs_each_entry(in_dir("never was"), note_entry, &w, &err));
+	assert_string_equal(w.names, "");
+	assert_err(fs_each_entry(in_dir("f"), note_entry, &w, &err), SYSTEM,
+	    "Not a directory");
+}
+
 int
 main(void)
 {
@@ -153,6 +194,7 @@ main(void)
 		cmocka_unit_test(makes_directories),
 		cmocka_unit_test(removes_trees_but_not_through_links),
 		cmocka_unit_test(removes_trees_of_any_depth),
+		cmocka_unit_test(walks_a_directory),
 	};
 
 	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
