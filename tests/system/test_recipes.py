@@ -23,6 +23,8 @@ RECIPES = [
      "pcmanfm-qt"),
     ("mate", "Metacity (Marco)", "mate-panel", "mate-panel", "mate-terminal",
      "caja"),
+    ("gnome", "Metacity", "gnome-panel", "gnome-panel", "gnome-terminal",
+     "pcmanfm"),
     # Its menu and wallpaper are the panel's program's.
     ("plasma", "KWin", "plasmashell", "plasmashell", "konsole",
      "plasmashell"),
@@ -72,26 +74,35 @@ class Inside:
             "xprop", "-id", window[1], "_NET_WM_NAME"))
         return name and name[1]
 
+    def size(self):
+        """[width, height] of the screen."""
+        return [int(n) for n in self.ask("xdotool",
+                                         "getdisplaygeometry").split()]
+
+    def described(self, ids):
+        """[(WM_CLASS, width, height)] of windows; without a size when one
+        goes in between."""
+        return [(self.ask("xprop", "-id", w, "WM_CLASS"),
+                 *map(int, re.findall("(?:WIDTH|HEIGHT)=([0-9]+)", self.ask(
+                     "xdotool", "getwindowgeometry", "--shell", w))))
+                for w in ids]
+
     def windows(self):
-        """WM_CLASS of the windows that can be seen."""
-        ids = self.ask("xdotool", "search", "--onlyvisible", "--name", ".*")
-        return [self.ask("xprop", "-id", w, "WM_CLASS")
-                for w in ids.split()]
+        """Those that can be seen."""
+        return self.described(self.ask("xdotool", "search", "--onlyvisible",
+                                       "--name", ".*").split())
 
     def clients(self):
-        """[(WM_CLASS, width, height)] of the windows that it manages."""
-        found = []
-        for w in re.findall("0x[0-9a-f]+", self.ask(
-                "xprop", "-root", "_NET_CLIENT_LIST")):
-            size = re.findall("(?:WIDTH|HEIGHT)=([0-9]+)", self.ask(
-                "xdotool", "getwindowgeometry", "--shell", w))
-            found.append((self.ask("xprop", "-id", w, "WM_CLASS"),
-                          *map(int, size)))
-        return found
+        """Those that it manages."""
+        return self.described(re.findall("0x[0-9a-f]+", self.ask(
+            "xprop", "-root", "_NET_CLIENT_LIST")))
 
-    def wait_window(self, word):
-        eventually(lambda: any(word in w for w in self.windows()), 60,
-                   lambda: f"a window '{word}': {self.windows()}", every=0.3)
+    def wait_window(self, word, width=None):
+        """Until there is one, and one of that width."""
+        eventually(lambda: any(word in w[0] and width in (None, *w[1:2])
+                               for w in self.windows()), 60,
+                   lambda: f"a window '{word}' ({width}): {self.windows()}",
+                   every=0.3)
 
 
 def shot(screen, name):
@@ -132,6 +143,14 @@ def test_logging_in_shows_the_desktop(recipe, manager, program, panel,
             assert not [c for c in inside.clients()
                         if not any(word in c[0].lower()
                                    for word in map(str.lower, known))]
+            desk.close()
+        # On another device the same desktop fits that one's screen.
+        with Display(farm, "1600x1000") as screen:
+            desk = Desk(farm, screen, "--geometry", "1600x1000")
+            eventually(lambda: inside.size() == [1600, 1000], 60,
+                       lambda: f"a larger screen: {inside.size()}")
+            inside.wait_window(panel, 1600)
+            shot(screen, f"{recipe}-larger")
             desk.close()
         stop(farm)
 
