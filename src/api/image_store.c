@@ -17,10 +17,10 @@
 
 /* $1: an image, $2: another to compare it with, NULL: its parent. */
 static const struct db_stmt pair_stmt = { "image_pair",
-	"SELECT i.id, i.checksum, i.state, o.name || '@' || i.version AS name, "
+	"SELECT i.id, i.checksum, i.state, o.name || '/' || i.version AS name, "
 	"$2::int IS NULL AND i.parent_id IS NULL AS alone, "
 	"f.id AS from_id, f.checksum AS from_checksum, "
-	"fo.name || '@' || f.version AS from_name "
+	"fo.name || '/' || f.version AS from_name "
 	"FROM images i JOIN osfs o ON o.id = i.osf_id "
 	"LEFT JOIN images f ON f.id = coalesce($2::int, i.parent_id) "
 	"LEFT JOIN osfs fo ON fo.id = f.osf_id WHERE i.id = $1",
@@ -217,7 +217,7 @@ image_export(struct request *req)
 /* Garbage */
 
 #define SURPLUS_COLUMNS \
-	"s.id, o.name || '@' || s.version AS name, s.size_bytes "
+	"s.id, o.name || '/' || s.version AS name, s.size_bytes "
 
 static const struct db_stmt surplus_stmt = { "image_surplus",
 	"SELECT " SURPLUS_COLUMNS

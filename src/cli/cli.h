@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/arena.h"
 #include "base/enum.h"
@@ -217,6 +218,9 @@ void interrupt_begin(const char *text, const char *text_of_id);
 void interrupt_id(int64_t id);
 /* It also removes that file; NULL: none. */
 void interrupt_half(const char *file);
+/* It also ends that group of processes and waits for the leader, a child; so
+ * do TERM and HUP. */
+void interrupt_group(pid_t leader);
 void interrupt_end(void);
 
 /* A password from --password-file, standard input or the terminal (asked

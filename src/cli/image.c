@@ -64,9 +64,10 @@ static const struct arg one_args[] = {
 
 static const struct arg import_args[] = {
 	{ "SOURCE", ARG_FILE, ARG_REQUIRED, "source",
-	    .doc = "the system's tree, on this node: a folder, a tar archive "
-		   "(.tar .tar.gz .tar.xz .tar.zst), or an OCI image (a "
-		   "layout's folder, or an archive of one)" },
+	    .doc = "the system, on this node: a folder, a tar archive "
+		   "(.tar .tar.gz .tar.xz .tar.zst), an OCI image (a "
+		   "layout's folder, or an archive of one), or a disk of a "
+		   "virtual machine (qcow2, or .raw .img .iso)" },
 	OSF_ARG,
 	VERSION_ARGS,
 	ARG_END,
@@ -87,7 +88,7 @@ static const struct arg build_args[] = {
 	{ "--fresh", ARG_FLAG, 0,
 	    .doc = "builds again what was built before, with today's "
 		   "packages" },
-	{ "--output", ARG_FILE, 0,
+	{ "--output", ARG_FILE, 0, .meta = "FOLDER",
 	    .doc = "where archives are kept (default: " QVD_BUILDSDIR ")" },
 	VERSION_ARGS,
 	ARG_END,
@@ -192,8 +193,11 @@ static const struct command commands[] = {
 	{ "log", run_image_log, log_args, "Shows the versions of an OSF",
 	    "The newest first, each with its parent, author and message." },
 	{ "import", run_image_import, import_args,
-	    .summary =
-		"Makes a new version of an OSF from a tree or an archive" },
+	    "Makes a new version of an OSF from a tree or an archive",
+	    "It waits, and shows how far it is; Ctrl-C ends only the "
+	    "waiting. 'qvd image show' tells it elsewhere, 'qvd image "
+	    "cancel' ends the import, and a node that is restarted begins "
+	    "it again." },
 	{ "commit", run_image_commit, commit_args,
 	    "Makes a new version of what was changed in a desktop",
 	    "The VM must be stopped, and its OSF's root persistent. The user's "
@@ -214,10 +218,11 @@ static const struct command commands[] = {
 	    "Offers images that wait, or that were retired",
 	    "The tags that the import was given are moved with it." },
 	{ "retire", run_retire, one_args, "Offers images no more",
-	    "What runs from them goes on. An image that a tag names or a VM "
-	    "follows is not retired." },
-	{ "cancel", run_cancel, one_args,
-	    .summary = "Ends imports that are under way" },
+	    "What runs from them goes on, and transfers to other nodes end. "
+	    "An image that a tag names or a VM follows is not retired." },
+	{ "cancel", run_cancel, one_args, "Ends imports and commits",
+	    "Those that wait, too; nothing of them is left. What is on its "
+	    "way to other nodes ends with 'qvd image retire'." },
 	{ "verify", run_image_verify, one_args,
 	    .summary = "Compares images with their checksums, byte by byte" },
 	{ "export", run_image_export, export_args,

@@ -227,6 +227,25 @@ format_of(const char *file)
 	return NULL;
 }
 
+static void
+print_export(struct cli *cli, int64_t id, const char *file)
+{
+	_cleanup_(json_decrefp)
+	json_t *done = NULL;
+	struct stat st = { 0 };
+
+	/* It may be taken away again by now. */
+	if (stat(file, &st) < 0)
+		st.st_size = 0;
+	done = json_pack("{sI ss sI}", "id", (json_int_t)id, "path", file,
+	    "size_bytes", (json_int_t)st.st_size);
+	if (cli->json)
+		print_json(done);
+	else if (!cli->quiet)
+		printf("image %" PRId64 " is in %s: %s\n", id,
+		    text_clean(cli, file), text_bytes(cli, st.st_size));
+}
+
 int
 run_image_export(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -256,6 +275,8 @@ run_image_export(struct cli *cli, const struct values *values, struct err *err)
 		unlink(path); /* gone already if it was renamed */
 	}
 	interrupt_end();
+	if (r == 0)
+		print_export(cli, id, file);
 	return r;
 }
 
@@ -270,6 +291,8 @@ run_image_verify(struct cli *cli, const struct values *values, struct err *err)
 	    "The comparison has ended; it changes nothing.\n", NULL);
 	r = call_each(cli, values, "POST", "/verify?wait=1", err);
 	interrupt_end();
+	if (r == 0 && !cli->json && !cli->quiet)
+		printf("Every byte is as its checksum says.\n");
 	return r;
 }
 

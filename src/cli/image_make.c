@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Commands that make a new version: from a source, from a desktop, from a
  * recipe. */
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/image.h"
+#include "cli/recipe.h"
 #include "json/json.h"
 
 #define PATH_BYTES 4096
@@ -66,8 +61,6 @@ run_image_commit(struct cli *cli, const struct values *values, struct err *err)
 	return run_image_import(cli, values, err);
 }
 
-/* Recipes */
-
 /* Where images/build is: beside the recipe, if that is a folder, else where
  * recipes are installed, or are in the tree that this was built from. */
 static int
@@ -100,63 +93,6 @@ find_builder(const char *recipe, char *ret_dir, size_t size,
 	    recipe, places[0], recipe);
 }
 
-/* The path of the tar, which the builder prints; what it says goes to
- * standard error, as it is said. */
-static int
-read_path(int fd, pid_t child, const char *recipe, char *ret, size_t size,
-    struct err *err)
-{
-	size_t len = 0;
-	ssize_t n = 1;
-	int status;
-
-	while (n > 0 && len + 1 < size) {
-		n = read(fd, ret + len, size - 1 - len);
-		if (n < 0 && errno == EINTR)
-			n = 1;
-		else if (n > 0)
-			len += (size_t)n;
-	}
-	ret[len] = '\0';
-	ret[strcspn(ret, "\n")] = '\0';
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || ret[0] != '/')
-		return err_set(err, ERR_IMAGE,
-		    "recipe '%s' could not be built; see above", recipe);
-	return 0;
-}
-
-static int
-build(const char *builder, const char *name, const char *out, bool fresh,
-    char *ret_tar, size_t size, struct err *err)
-{
-	const char *argv[] = { builder, "--fresh", name, out, NULL };
-	int fds[2], r;
-	pid_t child;
-
-	if (!fresh) {
-		argv[1] = name;
-		argv[2] = out;
-		argv[3] = NULL;
-	}
-	if (pipe(fds) < 0 || (child = fork()) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "start %s", builder);
-	if (child == 0) {
-		/* Nobody would take what it builds. */
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		dup2(fds[1], STDOUT_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		execv(builder, (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	close(fds[1]);
-	r = read_path(fds[0], child, name, ret_tar, size, err);
-	close(fds[0]);
-	return r;
-}
-
 int
 run_image_build(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -164,6 +100,7 @@ run_image_build(struct cli *cli, const struct values *values, struct err *err)
 	char dir[PATH_BYTES], tar[PATH_BYTES];
 	_cleanup_(freep)
 	char *builder = NULL;
+	struct recipe recipe;
 	json_t *body;
 	int r;
 
@@ -171,8 +108,10 @@ run_image_build(struct cli *cli, const struct values *values, struct err *err)
 		 &name, err)) < 0)
 		return r;
 	builder = xasprintf("%s/build", dir);
-	r = build(builder, name, out != NULL ? out : QVD_BUILDSDIR,
-	    value_flag(values, "--fresh"), tar, sizeof(tar), err);
+	recipe =
+	    (struct recipe){ builder, name, out != NULL ? out : QVD_BUILDSDIR,
+		    value_flag(values, "--fresh") };
+	r = recipe_build(cli, &recipe, tar, sizeof(tar), err);
 	if (r < 0 || (r = values_body(cli, values, &body, err)) < 0)
 		return r;
 	json_object_set_new(body, "source", json_string(tar));

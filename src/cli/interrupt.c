@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Ctrl-C: says what becomes of what the farm was asked for. The handler only
  * writes texts that are ready. */
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -15,6 +17,7 @@
 
 static const char *volatile says;
 static const char *volatile half; /* a file that isn't whole yet */
+static volatile pid_t group;      /* 0: none */
 static const char *form;          /* of what it says when the id is known */
 static char known[SAYS_MAX];
 
@@ -23,6 +26,11 @@ on_interrupt(int signum)
 {
 	const char *text = says, *file = half;
 
+	if (group > 0) {
+		kill(-group, SIGTERM);
+		while (waitpid(group, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
 	/* What couldn't be said or removed changes nothing: it is the end. */
 	if (write(STDERR_FILENO, "\n", 1) < 0 ||
 	    write(STDERR_FILENO, text, strlen(text)) < 0 ||
@@ -70,9 +78,20 @@ interrupt_half(const char *file)
 }
 
 void
+interrupt_group(pid_t leader)
+{
+	group = leader;
+	signal(SIGTERM, on_interrupt);
+	signal(SIGHUP, on_interrupt);
+}
+
+void
 interrupt_end(void)
 {
 	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	group = 0;
 	form = NULL;
 	half = NULL;
 }

@@ -323,7 +323,31 @@ print_done(struct cli *cli, const struct noun *noun, const json_t *object)
 		    text_clean(cli, object_name(object)));
 }
 
-/* On a terminal one line that changes; elsewhere a line for each change. */
+/* Differs `now` from `before` only in a percent that is not ten larger? */
+static bool
+is_hardly_more(const char *before, const char *now)
+{
+	const char *p = before, *q = now;
+
+	while (*p != '\0' && *p == *q) {
+		p++;
+		q++;
+	}
+	while (p > before && p[-1] >= '0' && p[-1] <= '9') {
+		p--;
+		q--;
+	}
+	before = p;
+	now = q;
+	p += strspn(p, "0123456789");
+	q += strspn(q, "0123456789");
+	/* Strings of digits, which end at the blank. */
+	return str_eq(p, q) && str_starts(p, " %") &&
+	       strtol(now, NULL, 10) - strtol(before, NULL, 10) < 10;
+}
+
+/* On a terminal one line that changes; elsewhere, in a log maybe, a line each,
+ * but for most percents. */
 void
 progress_show(struct cli *cli, const char *text)
 {
@@ -335,7 +359,10 @@ progress_show(struct cli *cli, const char *text)
 	}
 	if (*text == '\0' || cli->quiet)
 		return;
-	if (cli->last_progress == NULL || !str_eq(cli->last_progress, text))
-		fprintf(stderr, "%s\n", text);
+	if (cli->last_progress != NULL &&
+	    (str_eq(cli->last_progress, text) ||
+		is_hardly_more(cli->last_progress, text)))
+		return;
+	fprintf(stderr, "%s\n", text);
 	cli->last_progress = arena_strdup(cli->arena, text);
 }

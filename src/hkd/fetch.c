@@ -31,7 +31,7 @@
 struct fetch {
 	struct node *node;
 	int64_t image_id, from_id;
-	char *name; /* "demo@1" */
+	char *name; /* "demo/1" */
 	char *checksum, *base;
 	char *host; /* that has it */
 	struct http_client *client;
@@ -61,7 +61,7 @@ static const struct db_stmt claim_stmt = { "fetch_claim",
 	"ON CONFLICT (image_id, host_id) DO UPDATE SET state = 'pulling', "
 	"state_at = now(), from_host_id = excluded.from_host_id) "
 	"SELECT c.id, c.from_id, c.checksum, c.farm_address, h.name AS host, "
-	"o.name || '@' || c.version AS name, (SELECT b.checksum FROM images b "
+	"o.name || '/' || c.version AS name, (SELECT b.checksum FROM images b "
 	"JOIN image_nodes bn ON bn.image_id = b.id AND bn.host_id = $1 "
 	"AND bn.state = 'present' WHERE b.osf_id = c.osf_id "
 	"AND b.checksum IS NOT NULL "

@@ -28,7 +28,7 @@ struct import {
 	struct list link;
 	struct node *node;
 	int64_t image_id;
-	char *name; /* "demo@1" */
+	char *name; /* "demo/1" */
 	struct rpc_request *request;
 	int64_t since_ms, progress_ms;
 	char step[80];  /* last told */
@@ -353,7 +353,7 @@ begin(struct node *node, const struct db_result *res, int row)
 	im->kvm = str_eq(
 	    db_str(res, row, "hypervisor"), hypervisor_to_str(HYPERVISOR_KVM));
 	im->name = xasprintf(
-	    "%s@%s", db_str(res, row, "osf"), db_str(res, row, "version"));
+	    "%s/%s", db_str(res, row, "osf"), db_str(res, row, "version"));
 	list_init(&im->link);
 	list_add(&node->imports, &im->link);
 	store_event(node, &event, "import of image %s from %.300s", im->name,

@@ -287,8 +287,9 @@ on_image(const struct db_result *res, const struct err *err, void *arg)
 	}
 	version = db_str(res, 0, "version");
 	free(vm->image_name);
-	vm->image_name = xasprintf(
-	    "%s@%s", vm->want.osf, version != NULL ? version : vm->want.tag);
+	vm->image_name =
+	    xasprintf("%s%c%s", vm->want.osf, version != NULL ? '/' : ':',
+		version != NULL ? version : vm->want.tag);
 	/* A failure is this image's, too. */
 	vm->image_id = db_rows(res) > 0 ? db_i64(res, 0, "id") : 0;
 	if (check_image(vm, res, &why) < 0) {

@@ -38,6 +38,10 @@ archive_err(
 	char shown[256];
 	const char *why = archive_error_string(a);
 
+	/* libarchive's word for what it can't make out. */
+	if (why != NULL && str_eq(why, "Unrecognized archive format"))
+		why = "it is no tar (plain, or with gzip, xz or zstd), no OCI "
+		      "image, and no disk (qcow2, .raw, .img, .iso)";
 	str_escape(shown, sizeof(shown), name, strlen(name));
 	return err_set(err, ERR_IMAGE, "%s '%s': %s", what, shown,
 	    why == NULL ? "unknown error" : why);

@@ -252,7 +252,7 @@ def test_a_transfer_is_cancelled_and_resumed(two):
     farm.qvd("image", "retire", image)
     _, said = waiting.communicate(timeout=60)
     assert waiting.returncode == 16 and "was retired before" in said, said
-    eventually(lambda: "image busybox@2 isn't wanted" in node.text(), 60)
+    eventually(lambda: "image busybox/2 isn't wanted" in node.text(), 60)
     assert not [r for r in farm.qvd("image", "distribution", image, json=True)
                 if r["host"] == "node2"]
     farm.qvd("config", "set", "node.images.kbit", "0")

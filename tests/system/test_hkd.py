@@ -308,7 +308,7 @@ def test_import_fails(house):
     text, ref = house.sql(
         "SELECT text, ref FROM events WHERE image_id = %s AND "
         "name = 'image.import-failed'", image)[0]
-    assert "busybox@bad" in text and len(ref) == 8
+    assert "busybox/bad" in text and len(ref) == 8
 
 
 def test_import_goes_on_after_a_kill(house):

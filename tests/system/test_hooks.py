@@ -89,7 +89,7 @@ def test_each_at_its_time(house):
     assert before["hook"] == "prestart" and before["vm_id"] == vm
     assert before["run"] == epoch and before["pid"] is None
     assert before["owner"] == "alice@default" and before["name"] == "desk"
-    assert before["osf"] == "busybox" and before["image"] == "busybox@1"
+    assert before["osf"] == "busybox" and before["image"] == "busybox/1"
     assert len(before["checksum"]) == 64 and before["address"]
     [running] = eventually(lambda: calls(house, "poststart"))
     assert running["pid"] == pid

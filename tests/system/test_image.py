@@ -120,6 +120,25 @@ def test_directory_and_archives_alike(node, source, tmp_path):
     assert not leftovers(node)
 
 
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+def test_progress_of_a_disk(node, tmp_path):
+    """One large file: its conversion counts, and its bytes."""
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(os.urandom(24 << 20))
+    node.progress.clear()
+    do_import(node, disk, 60)
+    said = [(p["percent"], p["text"]) for p in node.progress]
+    percents = [percent for percent, _ in said]
+    assert percents == sorted(percents)
+    assert list(dict.fromkeys(text for _, text in said)) == [
+        "converting the disk", "reading", "reading the disk",
+        "writing to disk"]
+    for text, low, high in (("converting the disk", 0, 50),
+                            ("reading the disk", 50, 98)):
+        assert [p for p, t in said if t == text and low < p < high], said
+    assert not (node.data / "images/disks/60").exists()
+
+
 def test_source_is_left_alone(node, source):
     before = listing(source)
     do_import(node, source, 20)
@@ -192,6 +211,8 @@ def test_unusable_sources(node, source, tmp_path):
         e = refused(node, path, image_id=667)
         assert e.id == "image-unusable", (name, e)
         assert str(path) in e.message
+        if name in ("text", "empty"):
+            assert "it is no tar (plain," in e.message, e
     (tmp_path / "nothing").mkdir()
     assert "has no files" in refused(node, tmp_path / "nothing").message
     assert refused(node, tmp_path / "missing").id == "not-found"

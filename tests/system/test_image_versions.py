@@ -176,7 +176,7 @@ def test_diff_of_packages(farm, tmp_path):
         ("/etc/a", "changed", 1, 2), ("/etc/b", "removed", 1, 0),
         ("/etc/c", "added", 0, 1)}
     assert (diff["added"], diff["removed"], diff["changed"]) == (1, 1, 2)
-    assert (diff["from"], diff["to"]) == ("deb@v1", "deb@v2")
+    assert (diff["from"], diff["to"]) == ("deb/v1", "deb/v2")
     out = farm.qvd("image", "diff", "deb/v2").out
     assert re.search(r"libc6:amd64 +changed +2\.36-9 +2\.36-10 +13M", out)
     assert re.search(r"/etc/b +removed +file", out)
@@ -410,13 +410,13 @@ def test_garbage(farm, tmp_path):
     farm.qvd("osf", "set", "g", "--keep", "1")
     dry = farm.qvd("image", "gc", "--dry-run", json=True)
     # v5 is head, v2 has a tag, v4 is the one that is kept.
-    assert [x["name"] for x in dry["items"]] == ["g@v1", "g@v3"]
+    assert [x["name"] for x in dry["items"]] == ["g/v1", "g/v3"]
     assert dry["trees"] == 2 and 2_000_000 < dry["bytes"] < 2_100_000
     assert refs(farm) == sorted(ids.values())
     said = farm.qvd("image", "gc", "--dry-run").out
-    assert "g@v1" in said and "would be removed" in said
+    assert "g/v1" in said and "would be removed" in said
     done = farm.qvd("image", "gc", json=True)
-    assert [x["name"] for x in done["items"]] == ["g@v1", "g@v3"]
+    assert [x["name"] for x in done["items"]] == ["g/v1", "g/v3"]
     eventually(lambda: refs(farm) == sorted(
         ids[v] for v in ("v2", "v4", "v5")), 30)
     assert len(list((farm.data / "images/trees").iterdir())) == 3
@@ -455,6 +455,25 @@ def test_recipe(farm, tmp_path):
     args = ["image", "build", recipes / "tiny", "--osf", "tiny", "--output",
             tmp_path / "out"]
     farm.qvd(*args, "--version", "1", "--tag", "default")
+    # Its steps are told as they come; ended, it leaves its log alone.
+    text = make.read_text()
+    make.write_text(text.replace(
+        "tar -C", 'echo "I: waiting for nobody"; sleep 1000; tar -C'))
+    building = subprocess.Popen(
+        [str(a) for a in (farm.programs / "qvd", *args)], env=farm.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = [next(line for line in building.stderr if part in line)
+            for part in ("its log: ", "waiting for nobody")]
+    assert re.match(r"building tiny, \d+ s: waiting for nobody", said[1])
+    log = said[0].split("its log: ")[1].strip()
+    building.send_signal(2)
+    _, said = building.communicate(timeout=60)
+    assert building.returncode == 130 and "The build has ended" in said, said
+    assert {p.suffix for p in (tmp_path / "out").iterdir()
+            if not p.name.startswith(".")} == {".tar", ".log"}
+    assert not list((tmp_path / "out").glob(".tiny.??????"))
+    assert os.path.exists(log)
+    make.write_text(text)
     made = recipes / "tiny/make.t"
     made.unlink()
     farm.qvd(*args, "--version", "2", "--fresh")

@@ -107,7 +107,7 @@ def test_a_good_version_reaches_everybody_in_waves(house):
     assert "image.rollout-started" in names
     text = house.qvd("why", "vm", canary[0]).out
     assert "it gets version 2 instead of 1 at its next start" in text
-    assert "from image busybox@2" in text
+    assert "from image busybox/2" in text
     house.wait_event("image.rollout-finished")
 
 
@@ -135,7 +135,7 @@ def test_a_broken_version_halts_by_itself_and_is_taken_back(house):
     assert "the start failed" in text
     assert f"it gets version {old} again at its next start" in text
     assert "because 3 of 3 starts of version 3 failed" in text
-    assert f"from image busybox@{old}" in text
+    assert f"from image busybox/{old}" in text
     text = house.qvd("why", "image", "busybox/3").out
     assert "halted in wave 1: 3 of 3 starts of version 3 failed" in text
 

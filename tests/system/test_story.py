@@ -168,10 +168,10 @@ def clear_away(farm, vms):
     farm.qvd("image", "retire", "story/3")
     farm.qvd("osf", "set", "story", "--keep", "0")
     dry = farm.qvd("image", "gc", "--dry-run", json=True)
-    assert [x["name"] for x in dry["items"]] == ["story@3"]
+    assert [x["name"] for x in dry["items"]] == ["story/3"]
     assert refs(farm) == sorted(ids.values())
     done = farm.qvd("image", "gc", json=True)
-    assert [x["name"] for x in done["items"]] == ["story@3"]
+    assert [x["name"] for x in done["items"]] == ["story/3"]
     eventually(lambda: refs(farm) == sorted((ids["1"], ids["2"])), 60)
     farm.qvd("image", "verify", "story/1", "story/2")
     assert farm.qvd("image", "log", "story", json=True)
