@@ -228,6 +228,7 @@ on_looked(const json_t *result, int fd, const struct err *err, void *arg)
 	struct node *node = arg;
 	struct fill_facts facts;
 	const json_t *row;
+	json_int_t paused;
 	struct vm *vm;
 	size_t i;
 
@@ -249,8 +250,10 @@ on_looked(const json_t *result, int fd, const struct err *err, void *arg)
 		take_disk(vm, VM_DISK_SYSTEM, &facts);
 		facts_of(row, LOOK_HOME, &facts);
 		take_disk(vm, VM_DISK_HOME, &facts);
-		take_paused(vm,
-		    json_integer_value(json_array_get(row, LOOK_PAUSED)) != 0);
+		paused = json_integer_value(json_array_get(row, LOOK_PAUSED));
+		/* Less: it didn't answer. */
+		if (paused >= 0)
+			take_paused(vm, paused != 0);
 	}
 }
 

@@ -96,10 +96,17 @@ struct hv_limits {
 	int32_t pids_max;
 };
 
-/* A running VM's disks (model/fill.h). */
+/* A running VM's disks (model/fill.h), and whether it stood still when it was
+ * looked at. */
+enum hv_paused { HV_PAUSED_UNKNOWN = -1, HV_RUNS, HV_PAUSED };
 struct hv_look {
 	struct fill_facts system, home;
-	bool paused; /* it stood still when it was looked at */
+	enum hv_paused paused;
+};
+
+struct hv_looked {
+	int64_t vm_id;
+	struct hv_look look;
 };
 
 typedef void (*hv_progress_cb)(int percent, const char *text);
@@ -144,11 +151,14 @@ struct hv_ops {
 	int (*pack)(const struct hv_node *node, const struct hv_vm *vm,
 	    hv_progress_cb progress, int *ret_fd, struct err *err);
 	/* How full what it may change of its system is, and its home, where
-	 * they have limits of their own; and whether it stands still because
+	 * they have limits of their own. It is not frozen. */
+	int (*look)(
+	    const struct hv_op *op, struct hv_look *ret, struct err *err);
+	/* Sets `paused` of each that answers in time: it stands still because
 	 * the node's disk had no room for what it wrote. go_on: it has now, so
-	 * that it is let go on. It is not frozen. */
-	int (*look)(const struct hv_op *op, bool go_on, struct hv_look *ret,
-	    struct err *err);
+	 * that they are let go on. NULL: none ever does. */
+	void (*ask_paused)(const struct hv_node *node, struct hv_looked *vms,
+	    size_t n, bool go_on);
 };
 
 extern const struct hv_ops hv_lxc, hv_kvm;

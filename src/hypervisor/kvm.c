@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A virtual machine that runs: found again, stopped, suspended, looked at. */
+/* A virtual machine that runs: found again, stopped, suspended, watched. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,13 +15,11 @@
 #include "json/json.h"
 
 #define QUIT_MS 5000 /* for QEMU to end by itself */
-/* Who is looked at with all others must not keep them waiting. */
-#define LOOK_MS 1000
 
 char *
-kvm_qmp_path(const struct hv_op *op)
+kvm_qmp_path(const char *vm_dir)
 {
-	return xasprintf("%s/qmp.sock", op->vm_dir);
+	return xasprintf("%s/qmp.sock", vm_dir);
 }
 
 char *
@@ -34,7 +32,7 @@ static int
 open_qmp(const struct hv_op *op, struct qmp *q, struct err *err)
 {
 	_cleanup_(freep)
-	char *path = kvm_qmp_path(op);
+	char *path = kvm_qmp_path(op->vm_dir);
 
 	return qmp_open(q, path, KVM_QMP_MS, err);
 }
@@ -55,8 +53,8 @@ recover(const struct hv_op *op, struct err *err)
 }
 
 /* The image and kind of the run, as its record has them. */
-static void
-vm_of_record(const json_t *record, struct hv_vm *ret)
+void
+kvm_vm_of_record(const json_t *record, struct hv_vm *ret)
 {
 	*ret = (struct hv_vm){ .checksum = json_get_str(record, "checksum", ""),
 		.is_volatile = json_get_bool(record, "volatile", true) };
@@ -86,7 +84,7 @@ kvm_adopt(const struct hv_node *node, int64_t vm_id, struct hv_run *ret,
 
 	if ((r = hv_op_init(&op, node, vm_id, err)) < 0)
 		return r;
-	vm_of_record(record, &vm);
+	kvm_vm_of_record(record, &vm);
 	op.vm = &vm;
 	if ((r = find_run(&op, &run, err)) == 0 && !vm.is_volatile &&
 	    hv_is_checksum(vm.checksum) && kvm_state_is_open(&op))
@@ -146,7 +144,7 @@ suspend_op(struct hv_op *op, int64_t *ret_bytes, struct err *err)
 	struct qmp q;
 	int r;
 
-	vm_of_record(record, &vm);
+	kvm_vm_of_record(record, &vm);
 	op->vm = &vm;
 	/* A frozen one would not answer. */
 	cgroup_freeze(&op->cg, op->vm_id, false, NULL);
@@ -268,52 +266,6 @@ kvm_console(
 	return look_at(node, vm_id, open_console, "console", ret_fd, err);
 }
 
-/* What an image that is a disk has as its changes isn't there as a tree's, and
- * so not looked at. */
-static int
-look_at_disks(const struct hv_op *op, struct hv_look *ret, struct err *err)
-{
-	_cleanup_(json_decrefp)
-	json_t *record = hv_record_json(op->node, op->vm_id);
-	struct storage_disk_vm disk = { .data_dir = op->node->data_dir,
-		.vm_id = op->vm_id,
-		.of_tree = true };
-	struct hv_vm vm;
-
-	vm_of_record(record, &vm);
-	if (!hv_is_checksum(vm.checksum))
-		return err_set(err, ERR_NOT_FOUND, "its record is gone");
-	disk.checksum = vm.checksum;
-	disk.is_volatile = vm.is_volatile;
-	return storage_disk_fill(&disk, &ret->system, &ret->home, err);
-}
-
-/* QEMU pauses a guest whose writes the node's disk has no room for (its error
- * policy for disks is "enospc"), and tries them again when it goes on. */
-static int
-kvm_look(
-    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err)
-{
-	_cleanup_(freep)
-	char *path = kvm_qmp_path(op);
-	_cleanup_(json_decrefp)
-	json_t *status = NULL;
-	struct qmp q;
-	int r;
-
-	if ((r = look_at_disks(op, ret, err)) < 0 ||
-	    (r = qmp_open(&q, path, LOOK_MS, err)) < 0)
-		return r;
-	r = qmp_run(&q, "query-status", NULL, -1, LOOK_MS, &status, err);
-	ret->paused =
-	    r == 0 && str_eq(json_get_str(status, "status", ""), "io-error");
-	/* In the same breath: who suspends it waits for the monitor. */
-	if (ret->paused && go_on)
-		r = qmp_run(&q, "cont", NULL, -1, LOOK_MS, NULL, err);
-	qmp_done(&q);
-	return r;
-}
-
 const struct hv_ops hv_kvm = {
 	.name = "kvm",
 	.start = kvm_start,
@@ -327,4 +279,5 @@ const struct hv_ops hv_kvm = {
 	.console = kvm_console,
 	.pack = kvm_pack,
 	.look = kvm_look,
+	.ask_paused = kvm_ask_paused,
 };

@@ -226,7 +226,7 @@ copy_blocks(const struct hv_op *op, const struct kvm_machine *m,
     const struct hv_run *run, struct err *err)
 {
 	_cleanup_(freep)
-	char *path = kvm_qmp_path(op);
+	char *path = kvm_qmp_path(op->vm_dir);
 	struct qmp q;
 	int r;
 

@@ -105,8 +105,16 @@ void kvm_jail_said(const struct kvm_machine *m, char *ret, size_t size);
 void kvm_last_line(int fd, char *ret, size_t size);
 
 /* Sockets in the VM's directory. Heap. */
-char *kvm_qmp_path(const struct hv_op *op);
+char *kvm_qmp_path(const char *vm_dir);
 char *kvm_console_path(const struct hv_op *op);
+
+/* The image and kind of the run, as its record has them. */
+void kvm_vm_of_record(const json_t *record, struct hv_vm *ret);
+
+/* How full its disks are, and who stands still (hv.h). */
+int kvm_look(const struct hv_op *op, struct hv_look *ret, struct err *err);
+void kvm_ask_paused(
+    const struct hv_node *node, struct hv_looked *vms, size_t n, bool go_on);
 
 /* A machine's state on disk, in the directory of its root: what the start is
  * to go on from, with the secret that its agent knows; or that is removed. */

@@ -158,7 +158,8 @@ kvm_make_place(struct hv_op *op, struct kvm_machine *m, struct err *err)
 	if ((r = hv_mounts_begin(op, err)) < 0 ||
 	    (!m->pack && (r = confine_tap_open(op->vm_id, op->node->bridge,
 			      &m->fds[KVM_FD_TAP], err)) < 0) ||
-	    (r = listen_at(kvm_qmp_path(op), &m->fds[KVM_FD_QMP], err)) < 0 ||
+	    (r = listen_at(
+		 kvm_qmp_path(op->vm_dir), &m->fds[KVM_FD_QMP], err)) < 0 ||
 	    (r = listen_at(
 		 kvm_console_path(op), &m->fds[KVM_FD_CONSOLE], err)) < 0 ||
 	    (r = kvm_jail_make(op, m, err)) < 0 ||
@@ -198,7 +199,7 @@ kvm_run(struct hv_op *op, struct kvm_machine *m, struct hv_run *run,
     struct err *err)
 {
 	_cleanup_(freep)
-	char *path = kvm_qmp_path(op);
+	char *path = kvm_qmp_path(op->vm_dir);
 	struct err why;
 	char said[300];
 	struct qmp q;

@@ -253,8 +253,7 @@ look_at_system(const struct hv_op *op, struct fill_facts *ret, struct err *err)
 
 /* Its mounts are looked at from outside, so that nothing in it wakes. */
 int
-lxc_mounts_look(
-    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err)
+lxc_mounts_look(const struct hv_op *op, struct hv_look *ret, struct err *err)
 {
 	_cleanup_(closep)
 	int fd = -1;

@@ -21,7 +21,7 @@ int lxc_mounts_make(
 
 /* hv_ops.look */
 int lxc_mounts_look(
-    const struct hv_op *op, bool go_on, struct hv_look *ret, struct err *err);
+    const struct hv_op *op, struct hv_look *ret, struct err *err);
 
 /* Who is process 1. */
 struct lxc_init {

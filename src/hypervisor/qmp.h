@@ -76,4 +76,24 @@ int qmp_run(struct qmp *q, const char *command, json_t *args, int fd,
 int qmp_wait(struct qmp *q, const char *event, int timeout_ms, json_t **ret,
     struct err *err);
 
+/*
+ * One question to a monitor without waiting for it, so that many can be asked
+ * at once (qmp_ask.c): when fd is readable, qmp_ask_read(). _done also after
+ * a failure of any; it sets fd to -1.
+ */
+struct qmp_ask {
+	int fd;
+	struct qmp_parser in;
+	int64_t id; /* of the last command */
+};
+
+int qmp_ask_init(
+    struct qmp_ask *a, const char *path, const char *command, struct err *err);
+/* A further command, after the answer to the one before. */
+int qmp_ask_next(struct qmp_ask *a, const char *command, struct err *err);
+/* 1: the answer to the last command, *ret is the caller's; 0: it isn't whole
+ * yet. Reads once, whatever more there is. */
+int qmp_ask_read(struct qmp_ask *a, json_t **ret, struct err *err);
+void qmp_ask_done(struct qmp_ask *a);
+
 #endif

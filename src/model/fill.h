@@ -52,7 +52,8 @@ enum look {
 	LOOK_VM_ID,
 	LOOK_SYSTEM, /* three: of struct fill_facts */
 	LOOK_HOME = LOOK_SYSTEM + 3,
-	LOOK_PAUSED = LOOK_HOME + 3, /* QEMU waits for room on the node */
+	LOOK_PAUSED = LOOK_HOME + 3, /* 1: QEMU waits for room on the node; -1:
+				      * it didn't say */
 	LOOK_COUNT_
 };
 
