@@ -95,7 +95,7 @@ home_check(const char *data_dir, enum home_store store, struct err *err)
 	char *homes = xasprintf("%s/homes", data_dir);
 	int r = ops->check(data_dir, err);
 
-	if (r == 0 && ops == &home_image)
+	if (r == 0 && ops != &home_directory)
 		r = loopfs_check_room(homes, err);
 	return r < 0 ? err_wrap(err, r, "node.storage.home is '%s'",
 			   home_store_to_str(store))

@@ -78,8 +78,8 @@ loopfs_check_room(const char *dir, struct err *err)
 	mb = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize / MB;
 	if (mb < ROOM_MIN_MB)
 		return err_set(err, ERR_NO_SPACE,
-		    "the node's disk has %lld MiB left (%s), and a new file "
-		    "system is begun with %d at least",
+		    "the node's disk has %lld MiB left (%s), and no new file "
+		    "system or volume is begun with less than %d",
 		    (long long)mb, dir, ROOM_MIN_MB);
 	return 0;
 }

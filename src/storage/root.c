@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "storage/loopfs.h"
 #include "storage/root.h"
 
 #define OLD ".old" /* being removed */
@@ -29,8 +30,12 @@ int
 storage_root_check(const char *data_dir, enum root_store store,
     int64_t limit_mb, struct err *err)
 {
+	_cleanup_(freep)
+	char *vms = xasprintf("%s/vms", data_dir);
 	int r = stores[store]->check(data_dir, limit_mb, err);
 
+	if (r == 0 && (limit_mb > 0 || store == ROOT_STORE_BTRFS))
+		r = loopfs_check_room(vms, err);
 	return r < 0 ? err_wrap(err, r, "node.storage.root is '%s'",
 			   root_store_to_str(store))
 		     : 0;

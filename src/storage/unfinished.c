@@ -11,6 +11,7 @@
 #include "storage/home_priv.h"
 
 #define NEW ".new"
+#define OLD ".old" /* changes to an image that are being removed (root.c) */
 
 struct walk {
 	const char *data_dir;
@@ -26,6 +27,14 @@ owner(const char *name)
 	long long id = strtoll(strchr(name, '/') + 1, NULL, 10);
 
 	return id > 0 ? id : 0;
+}
+
+/* A snapshot may be called whatever.old. */
+static bool
+is_rest(const char *name)
+{
+	return str_ends(name, NEW) ||
+	       (str_starts(name, "vms/") && str_ends(name, OLD));
 }
 
 /* In the directory `name`, and as many levels of directories below it. */
@@ -49,7 +58,7 @@ look(struct walk *w, const char *name, int levels, struct err *err)
 
 		if (e->d_name[0] == '.' || owner(sub) == 0)
 			continue;
-		if (str_ends(e->d_name, NEW))
+		if (is_rest(sub))
 			w->ended = !w->cb(owner(sub), sub, w->arg);
 		else if (levels > 0 && e->d_type == DT_DIR)
 			r = look(w, sub, levels - 1, err);

@@ -2,7 +2,8 @@
 /*
  * What a killed operation leaves of volumes that it had begun to make. Each
  * is made under a name that ends in ".new" and renamed when it is whole
- * (home.h, root_overlay.c, root_btrfs.c, qcow2.c, a machine's state), so
+ * (home.h, root_overlay.c, root_btrfs.c, qcow2.c, a machine's state), and
+ * changes to an image are renamed to ".old" before they are removed, so
  * whatever has such a name while nothing is done for its VM is nobody's. Owns
  * nothing; HKD's operation processes.
  */

@@ -47,11 +47,12 @@ class Debris:
         self.unfinished = [farm.data / name for name in (
             "homes/900008.img.new", "homes/900009.new",
             "snapshots/900008/monday.img.new",
+            "vms/900010/" + "2" * 64 + ".old",
             f"vms/{farm.vm}/{'1' * 64}/root.img.new")]
         # What has nothing to do with it.
         self.others = [farm.data / name for name in (
             "homes/900008.img", "homes/notes.new",
-            "snapshots/900008/monday.img",
+            "snapshots/900008/monday.img", "snapshots/900008/monday.old",
             f"vms/{farm.vm}/{'1' * 64}/upper/home/a.new")]
 
     def left_by_vms(self):
@@ -102,9 +103,9 @@ class Debris:
             "changes": self.changes.exists(),
             "mount": os.path.ismount(self.mount),
             "loop device": str(self.image) in run("losetup", "-a"),
-            "unfinished": any(p.exists() for p in self.unfinished[:3]),
+            "unfinished": any(p.exists() for p in self.unfinished[:4]),
             "others": all(p.exists() for p in self.others),
-            "of one that runs": self.unfinished[3].exists()}.items()
+            "of one that runs": self.unfinished[4].exists()}.items()
             if is_there}
 
     def remove(self):
@@ -115,8 +116,8 @@ class Debris:
             run(*self.farm.prefix, "ip", "link", "del", link, check=False)
         for path in (*self.unfinished, *self.others):
             path.unlink(missing_ok=True)
-        for path in (self.notes, self.changes, self.unfinished[2].parent,
-                     self.unfinished[3].parent):
+        for path in (self.notes, self.changes, *(
+                p.parent for p in self.unfinished[2:])):
             shutil.rmtree(path, ignore_errors=True)
         for group in (self.group / "init.scope", self.group):
             if group.exists():
@@ -165,7 +166,8 @@ def test_repair(house):
                          (900005, "changes"), (900006, "loop device"),
                          (900007, "link"), (900008, "unfinished volume"),
                          (900008, "unfinished volume"),
-                         (900009, "unfinished volume")]
+                         (900009, "unfinished volume"),
+                         (900010, "changes"), (900010, "unfinished volume")]
         assert debris.there() == there, "a dry run removes nothing"
         removed = house.qvd("host", "repair", house.host, json=True)
         assert sorted((i["vm_id"], i["what"]) for i in removed) == named
@@ -175,7 +177,7 @@ def test_repair(house):
             == "Nothing was left behind.\n"
         assert house.one("SELECT count(*) FROM audit WHERE "
                          "action = 'hosts.repair'") >= 3
-        eventually(lambda: "removed what a crash had left: 11 things" in
+        eventually(lambda: "removed what a crash had left: 13 things" in
                    [e[1] for e in house.events()])
         runs(house, pid)
     finally:

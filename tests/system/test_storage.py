@@ -292,6 +292,9 @@ def test_space_is_given_back(node):
     eventually(lambda: file.stat().st_blocks * 512 < 30 * MB, 20)
 
 
+USUAL = {"home_store": "directory", "root_store": "overlay", "root_mb": 0}
+
+
 def test_no_room_for_a_new_home():
     with Node(disk="ext4", disk_mb=90, disk_inodes=20000) as n:
         n.setup()
@@ -305,6 +308,25 @@ def test_no_room_for_a_new_home():
             1, checksum, home_store="image", home_mb=1000))
         assert e.id == "no-space" and "MiB left" in e.message, e
         assert not n.left(1)
+
+
+def test_no_room_for_any_choice():
+    """A choice that nothing can be begun with says so before a start."""
+    with Node(disk="btrfs", disk_mb=200) as n:
+        n.setup()
+        choices = [{"home_store": "btrfs"}, {"home_store": "image"},
+                   {"root_store": "btrfs"}, {"root_mb": 100}]
+        for choice in choices:
+            n.ask("storage.check", **{**USUAL, **choice})
+        with (n.data / "fill").open("wb") as f:
+            with contextlib.suppress(OSError):
+                while os.statvfs(n.data).f_bavail * 4096 > 40 * MB:
+                    f.write(os.urandom(MB))
+                    os.fsync(f.fileno())
+        for choice in choices:
+            e = fails(n, "storage.check", **{**USUAL, **choice})
+            assert e.id == "no-space" and "MiB left" in e.message, e
+        n.ask("storage.check", **USUAL)
 
 
 def snapshots(answer):
