@@ -196,6 +196,10 @@ int call_each(struct cli *cli, const struct values *values, const char *method,
 void print_json(const json_t *value);
 void print_table(
     struct cli *cli, const struct column *columns, const json_t *items);
+/* The same, where columns may be left out on a terminal that is too narrow:
+ * spare (NULL-ended) has their members, the first to go first. */
+void print_wide_table(struct cli *cli, const struct column *columns,
+    const char *const *spare, const json_t *items);
 void print_object(struct cli *cli, const json_t *object);
 /* What was made or changed: "vm 3 alice@default/desk", its id with -q, the
  * whole with -o json. */

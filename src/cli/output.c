@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What people and scripts read: tables, objects, progress. */
+#include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -210,14 +213,16 @@ is_right(const struct column *c)
 
 /* A line of the table, without blanks at its end. */
 static void
-print_row(
-    const struct column *columns, const char *const *cells, const int *w, int n)
+print_row(const struct column *columns, const char *const *cells, const int *w,
+    const bool *out, int n)
 {
 	int i, gap = 0;
 
 	for (i = 0; i < n; i++) {
 		int pad = w[i] - width(cells[i]);
 
+		if (out[i])
+			continue;
 		if (*cells[i] == '\0') {
 			gap += w[i] + 2;
 			continue;
@@ -230,10 +235,62 @@ print_row(
 	printf("\n");
 }
 
+/* Columns of the terminal that it goes to; whatever else takes any line. */
+static int
+screen_width(void)
+{
+	struct winsize size;
+
+	return isatty(STDOUT_FILENO) &&
+		       ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
+		       size.ws_col > 0
+		   ? size.ws_col
+		   : INT_MAX;
+}
+
+static int
+column_of(const struct column *columns, const char *member)
+{
+	int i;
+
+	for (i = 0; columns[i].title != NULL; i++)
+		if (str_eq(columns[i].member, member))
+			return i;
+	assert(!"no such column");
+	return 0;
+}
+
+/* Until the rest fits, or nothing more can be spared. */
+static void
+leave_out(const struct column *columns, const char *const *spare, const int *w,
+    int n, bool *ret_out)
+{
+	int total = -2, i;
+
+	for (i = 0; i < n; i++) {
+		ret_out[i] = false;
+		total += w[i] + 2;
+	}
+	for (; spare != NULL && *spare != NULL && total > screen_width();
+	     spare++) {
+		i = column_of(columns, *spare);
+		ret_out[i] = true;
+		total -= w[i] + 2;
+	}
+}
+
 void
 print_table(struct cli *cli, const struct column *columns, const json_t *items)
 {
+	print_wide_table(cli, columns, NULL, items);
+}
+
+void
+print_wide_table(struct cli *cli, const struct column *columns,
+    const char *const *spare, const json_t *items)
+{
 	const char *titles[COLUMNS_MAX];
+	bool out[COLUMNS_MAX];
 	int w[COLUMNS_MAX], n = 0, i;
 	size_t row, rows = json_array_size(items);
 	const char **cells;
@@ -256,9 +313,10 @@ print_table(struct cli *cli, const struct column *columns, const json_t *items)
 				w[i] = width(s);
 		}
 	}
-	print_row(columns, titles, w, n);
+	leave_out(columns, spare, w, n, out);
+	print_row(columns, titles, w, out, n);
 	for (row = 0; row < rows; row++)
-		print_row(columns, cells + row * (size_t)n, w, n);
+		print_row(columns, cells + row * (size_t)n, w, out, n);
 	free(cells);
 }
 

@@ -32,6 +32,8 @@ static const struct column columns[] = {
 	{ "IMAGE", "image", COLUMN_TEXT },
 	COLUMN_END,
 };
+static const char *const spare[] = { "home_percent", "system_percent",
+	"processes", "image", "session", "kernel_kb", NULL };
 
 /* The words of --sort and the members that they stand for. */
 static const char *const sort_strings[] = { "memory", "swap", "cpu",
@@ -207,7 +209,7 @@ print_top(struct cli *cli, const struct values *values, const json_t *answer)
 		json_t *first = sorted(vms, sort_members[by], (size_t)limit);
 
 		printf("\n");
-		print_table(cli, columns, first);
+		print_wide_table(cli, columns, spare, first);
 	}
 	if (json_array_size(vms) > (size_t)limit)
 		printf("and %zu more; --limit shows them\n",

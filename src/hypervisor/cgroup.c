@@ -577,8 +577,9 @@ cgroup_controller(const struct cgroup *cg, const char *controller)
 }
 
 bool
-cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
-    const char *file, char *ret, size_t size)
+cgroup_read(const struct cgroup *cg, const char *controller,
+    enum cgroup_part part, int64_t vm_id, const char *file, char *ret,
+    size_t size)
 {
 	const struct cgroup_root *root = cgroup_controller(cg, controller);
 	_cleanup_(freep)
@@ -586,7 +587,7 @@ cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
 
 	if (root == NULL)
 		return false;
-	path = path_of(root, CGROUP_CT, vm_id, file);
+	path = path_of(root, part, vm_id, file);
 	return read_small(path, ret, size);
 }
 

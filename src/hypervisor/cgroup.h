@@ -106,10 +106,11 @@ void cgroup_each_pid(const struct cgroup *cg, enum cgroup_part part,
 /* The hierarchy that controls memory, cpu or pids; NULL: none does. */
 const struct cgroup_root *cgroup_controller(
     const struct cgroup *cg, const char *controller);
-/* A file of ct/<id> in the controller's hierarchy, final newline cut. False
+/* A file of <part>/<id> in the controller's hierarchy, final newline cut. False
  * if there is no such file. */
-bool cgroup_read(const struct cgroup *cg, const char *controller, int64_t vm_id,
-    const char *file, char *ret, size_t size);
+bool cgroup_read(const struct cgroup *cg, const char *controller,
+    enum cgroup_part part, int64_t vm_id, const char *file, char *ret,
+    size_t size);
 /* The same in the unified hierarchy, whatever it controls. */
 bool cgroup_read_unified(const struct cgroup *cg, int64_t vm_id,
     const char *file, char *ret, size_t size);

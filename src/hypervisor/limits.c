@@ -162,7 +162,7 @@ read_limit(const struct hv_op *op, enum limit_id id, int64_t *ret, bool *ret_v2)
 	if (root == NULL)
 		return false;
 	*ret_v2 = root->unified;
-	if (!cgroup_read(&op->cg, l->controller, op->vm_id,
+	if (!cgroup_read(&op->cg, l->controller, CGROUP_CT, op->vm_id,
 		root->unified ? l->v2 : l->v1, text, sizeof(text)))
 		return false;
 	text[strcspn(text, " \n")] = '\0';

@@ -34,8 +34,8 @@ read_weight(const struct hv_op *op, const struct weight_file *f, int64_t *ret)
 	char text[256];
 	const char *p = text;
 
-	if (!cgroup_read(
-		&op->cg, f->controller, op->vm_id, f->file, text, sizeof(text)))
+	if (!cgroup_read(&op->cg, f->controller, CGROUP_CT, op->vm_id, f->file,
+		text, sizeof(text)))
 		return false;
 	text[strcspn(text, "\n")] = '\0';
 	if (str_starts(p, "default "))

@@ -41,6 +41,22 @@ add_process(pid_t pid, void *arg)
 	usage[USAGE_SWAP] += number_after(text, "\nSwapPss:");
 }
 
+/* A container's monitor, which is beside it: with what the kernel holds for
+ * that. */
+static int64_t
+monitor_kb(const struct cgroup *cg, int64_t vm_id)
+{
+	const struct cgroup_root *root = cgroup_controller(cg, "memory");
+	char text[64];
+
+	return root != NULL && cgroup_read(cg, "memory", CGROUP_MON, vm_id,
+				   root->unified ? "memory.current"
+						 : "memory.usage_in_bytes",
+				   text, sizeof(text))
+		   ? strtoll(text, NULL, 10) / 1024
+		   : 0;
+}
+
 /* The kernel's own memory for the VM: tables, sockets, dentries. */
 static int64_t
 kernel_kb(const struct cgroup *cg, int64_t vm_id)
@@ -51,12 +67,12 @@ kernel_kb(const struct cgroup *cg, int64_t vm_id)
 	if (root == NULL)
 		return 0;
 	if (root->unified)
-		return cgroup_read(cg, "memory", vm_id, "memory.stat", text,
-			   sizeof(text))
+		return cgroup_read(cg, "memory", CGROUP_CT, vm_id,
+			   "memory.stat", text, sizeof(text))
 			   ? number_after(text, "\nkernel ") / 1024
 			   : 0;
-	return cgroup_read(cg, "memory", vm_id, "memory.kmem.usage_in_bytes",
-		   text, sizeof(text))
+	return cgroup_read(cg, "memory", CGROUP_CT, vm_id,
+		   "memory.kmem.usage_in_bytes", text, sizeof(text))
 		   ? strtoll(text, NULL, 10) / 1024
 		   : 0;
 }
@@ -81,7 +97,7 @@ memory_usage(const struct cgroup *cg, int64_t vm_id, int64_t ret[USAGE_COUNT_])
 	ret[USAGE_VM_ID] = vm_id;
 	ret[USAGE_HIBERNATED] = cgroup_is_frozen(cg, vm_id);
 	cgroup_each_pid(cg, CGROUP_CT, vm_id, add_process, ret);
-	ret[USAGE_KERNEL] = kernel_kb(cg, vm_id);
+	ret[USAGE_KERNEL] = kernel_kb(cg, vm_id) + monitor_kb(cg, vm_id);
 	ret[USAGE_CPU_PRESSURE] = pressure_of(cg, vm_id, "cpu.pressure");
 	ret[USAGE_MEM_PRESSURE] = pressure_of(cg, vm_id, "memory.pressure");
 	ret[USAGE_IO_PRESSURE] = pressure_of(cg, vm_id, "io.pressure");
@@ -136,8 +152,8 @@ swap_note(const struct cgroup *cg, int64_t vm_id, bool v2)
 	if (!node_has_swap())
 		return "the node has no swap";
 	if (v2 &&
-	    cgroup_read(
-		cg, "memory", vm_id, "memory.swap.max", text, sizeof(text)) &&
+	    cgroup_read(cg, "memory", CGROUP_CT, vm_id, "memory.swap.max", text,
+		sizeof(text)) &&
 	    str_eq(text, "0"))
 		return "its OSF allows no swap";
 	return NULL;
@@ -157,8 +173,8 @@ take_back(const struct cgroup *cg, int64_t vm_id)
 		cgroup_write(
 		    cg, "memory", CGROUP_CT, vm_id, "memory.force_empty", "0");
 	} else {
-		if (!cgroup_read(cg, "memory", vm_id, "memory.current", size,
-			sizeof(size)))
+		if (!cgroup_read(cg, "memory", CGROUP_CT, vm_id,
+			"memory.current", size, sizeof(size)))
 			return "its memory group has gone";
 		if (!cgroup_write(cg, "memory", CGROUP_CT, vm_id,
 			"memory.reclaim", size) &&

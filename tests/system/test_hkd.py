@@ -3,11 +3,14 @@
 image is BusyBox: a VM's life without a desktop."""
 
 import base64
+import fcntl
 import os
 import re
 import signal
 import ssl
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -409,6 +412,20 @@ def test_waiting_for_a_turn(house):
         wait(house, vm, "stopped")
 
 
+def on_terminal(farm, columns):
+    """What `qvd host top` shows on a terminal of that width."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ,
+                struct.pack("HHHH", 24, columns, 0, 0))
+    try:
+        subprocess.run([str(farm.programs / "qvd"), "host", "top"],
+                       stdout=theirs, env=farm.env, check=True)
+        return os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_host_top(house, vm):
     """What is short first, then who uses most; the whole of it as JSON."""
     start(house, vm)
@@ -425,6 +442,12 @@ def test_host_top(house, vm):
     assert top["host"]["available_kb"] <= top["host"]["memory_kb"]
     room, = [r for r in top["room"] if r["image_id"] == mine["image_id"]]
     assert room["each_bytes"] > 0 and room["more"] > 0
+    # On a narrow terminal some columns are left out.
+    assert "IMAGE" in on_terminal(house, 200) and "PROCS" in out
+    head = next(line for line in on_terminal(house, 60).splitlines()
+                if line.startswith("VM ")).split()
+    assert head == ["VM", "NAME", "STATE", "PSS", "ANON", "SWAP", "CPU%",
+                    "MEM%", "IO%"]
     # Refusals say what to do.
     bad = house.qvd("host", "top", "--sort", "size", check=False)
     assert bad.status == 2 and "not one of memory, swap" in bad.err

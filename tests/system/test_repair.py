@@ -115,6 +115,8 @@ class Debris:
         for link in ("qvd900002", "qvd900007"):
             run(*self.farm.prefix, "ip", "link", "del", link, check=False)
         for path in (*self.unfinished, *self.others):
+            if path.is_dir():
+                shutil.rmtree(path)
             path.unlink(missing_ok=True)
         for path in (self.notes, self.changes, *(
                 p.parent for p in self.unfinished[2:])):

@@ -103,8 +103,8 @@ nothing_of_an_unknown_vm(void **state)
 	assert_ok(cgroup_kill(&cg, CGROUP_CT, 1, &err));
 	assert_ok(cgroup_remove(&cg, CGROUP_CT, 1, &removed, &err));
 	assert_false(removed);
-	assert_false(
-	    cgroup_read(&cg, "memory", 1, "memory.max", text, sizeof(text)));
+	assert_false(cgroup_read(
+	    &cg, "memory", CGROUP_CT, 1, "memory.max", text, sizeof(text)));
 	cgroup_done(&cg);
 }
 

@@ -53,8 +53,8 @@ weighs_by_all_that_there_is(void **state)
 	assert_ok(hv_io_weigh(&op, &err));
 	assert_int_equal(hv_io_weight_read(&op), 5000);
 	/* What bfq knows ends earlier. */
-	assert_true(
-	    cgroup_read(&op.cg, "io", 7, "io.bfq.weight", text, sizeof(text)));
+	assert_true(cgroup_read(
+	    &op.cg, "io", CGROUP_CT, 7, "io.bfq.weight", text, sizeof(text)));
 	assert_string_equal(text, "1000");
 	cgroup_done(&op.cg);
 
