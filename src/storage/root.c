@@ -19,8 +19,6 @@
 #include "storage/loopfs.h"
 #include "storage/root.h"
 
-#define OLD ".old" /* being removed */
-
 static const struct root_ops *const stores[ROOT_STORE_COUNT_] = {
 	[ROOT_STORE_OVERLAY] = &root_overlay,
 	[ROOT_STORE_BTRFS] = &root_btrfs,
@@ -89,8 +87,8 @@ find(const char *dir, const struct root_ops *otherwise)
 	return otherwise;
 }
 
-static int
-remove_changes(const char *dir, struct err *err)
+int
+root_remove_changes(const char *dir, struct err *err)
 {
 	return find(dir, &root_overlay)->remove(dir, err);
 }
@@ -111,7 +109,7 @@ storage_root_mount(const struct storage_vm *vm, struct err *err)
 		    "image %.12s is not checked out on this node",
 		    vm->checksum);
 	if (vm->is_volatile && fs_exists(dir) &&
-	    (r = remove_changes(dir, err)) < 0)
+	    (r = root_remove_changes(dir, err)) < 0)
 		return r;
 	ops = find(dir, ops);
 	if ((r = ops->check(vm->data_dir, vm->root_mb, err)) < 0 ||
@@ -132,7 +130,7 @@ storage_root_clean(
 	char *dir = changes_dir(data_dir, vm_id, "volatile");
 
 	*ret_removed = fs_exists(dir);
-	return *ret_removed ? remove_changes(dir, err) : 0;
+	return *ret_removed ? root_remove_changes(dir, err) : 0;
 }
 
 struct collecting {
@@ -147,7 +145,7 @@ is_old(const struct fs_entry *e, const struct collecting *c)
 {
 	struct stat st;
 
-	if (str_ends(e->name, OLD))
+	if (str_ends(e->name, ROOT_OLD))
 		return true;
 	return strlen(e->name) == 64 && !str_eq(e->name, c->keep) &&
 	       fstatat(e->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -160,19 +158,19 @@ collect(const struct fs_entry *e, void *arg, struct err *err)
 {
 	const struct collecting *c = arg;
 	_cleanup_(freep)
-	char *to = xasprintf("%s/%.64s" OLD, c->dir, e->name);
+	char *to = xasprintf("%s/%.64s" ROOT_OLD, c->dir, e->name);
 	int r;
 
 	if (!is_old(e, c))
 		return 0;
 	/* A removal that was killed may have left that name. */
-	if ((r = remove_changes(to, err)) < 0)
+	if ((r = root_remove_changes(to, err)) < 0)
 		return r;
-	if (!str_ends(e->name, OLD)) {
+	if (!str_ends(e->name, ROOT_OLD)) {
 		if (rename(e->path, to) < 0)
 			return err_errno(
 			    err, ERR_SYSTEM, errno, "rename %s", e->path);
-		if ((r = remove_changes(to, err)) < 0)
+		if ((r = root_remove_changes(to, err)) < 0)
 			return r;
 	}
 	(*c->removed)++;

@@ -24,6 +24,11 @@ extern const struct root_ops root_overlay, root_btrfs;
 /* Where it is mounted when it is looked at from outside. */
 #define ROOT_SHOWN "shown"
 
+/* What the name of changes ends in when they are being removed. */
+#define ROOT_OLD ".old"
+
+/* Of a VM to one image, whatever kind they are. */
+int root_remove_changes(const char *dir, struct err *err);
 /* Where an image is checked out; heap. */
 char *root_image_tree(const char *data_dir, const char *checksum);
 /* mkdir of <dir>/<name>, which may be there. *ret: its path, heap. */

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "storage/unfinished.h"
 
-#include <dirent.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "storage/home_priv.h"
+#include "storage/root.h"
 
 #define NEW ".new"
-#define OLD ".old" /* changes to an image that are being removed (root.c) */
 
 struct walk {
 	const char *data_dir;
+	const char *dir; /* below that; what is looked at now */
+	int levels;      /* of directories below it */
 	unfinished_cb cb;
 	void *arg;
 	bool ended;
@@ -29,63 +32,69 @@ owner(const char *name)
 	return id > 0 ? id : 0;
 }
 
-/* A snapshot may be called whatever.old. */
 static bool
-is_rest(const char *name)
+is_old_changes(const char *name)
 {
-	return str_ends(name, NEW) ||
-	       (str_starts(name, "vms/") && str_ends(name, OLD));
+	return str_starts(name, "vms/") && str_ends(name, ROOT_OLD);
 }
 
-/* In the directory `name`, and as many levels of directories below it. */
+static int look(const struct walk *above, const char *dir, bool *ret_ended,
+    struct err *err);
+
 static int
-look(struct walk *w, const char *name, int levels, struct err *err)
+on_entry(const struct fs_entry *e, void *arg, struct err *err)
 {
+	struct walk *w = arg;
 	_cleanup_(freep)
-	char *path = xasprintf("%s/%s", w->data_dir, name);
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	int r = 0;
+	char *name = xasprintf("%s/%s", w->dir, e->name);
+	struct stat st;
 
-	/* ENOTDIR: also for what is a file, or a link to somewhere. */
-	if (dir == NULL && (errno == ENOENT || errno == ENOTDIR))
+	if (w->ended || owner(name) == 0)
 		return 0;
-	if (dir == NULL)
-		return err_errno(err, ERR_SYSTEM, errno, "list %s", path);
-	while (r == 0 && !w->ended && (e = readdir(dir)) != NULL) {
-		_cleanup_(freep)
-		char *sub = xasprintf("%s/%s", name, e->d_name);
-
-		if (e->d_name[0] == '.' || owner(sub) == 0)
-			continue;
-		if (is_rest(sub))
-			w->ended = !w->cb(owner(sub), sub, w->arg);
-		else if (levels > 0 && e->d_type == DT_DIR)
-			r = look(w, sub, levels - 1, err);
-	}
-	closedir(dir);
-	return r;
+	if (str_ends(name, NEW) || is_old_changes(name))
+		w->ended = !w->cb(owner(name), name, w->arg);
+	else if (w->levels > 0 &&
+		 fstatat(e->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		 S_ISDIR(st.st_mode))
+		return look(w, name, &w->ended, err);
+	return 0;
 }
 
-/* vms/<id>/<checksum>/...: what is below that is the desktop's. */
+/* In the directory, and one level less below it than above. */
 static int
-walk(struct walk *w, struct err *err)
+look(
+    const struct walk *above, const char *dir, bool *ret_ended, struct err *err)
 {
+	struct walk w = *above;
+	_cleanup_(freep)
+	char *path = xasprintf("%s/%s", w.data_dir, dir);
 	int r;
 
-	if ((r = look(w, "homes", 0, err)) < 0 ||
-	    (r = look(w, "snapshots", 1, err)) < 0)
-		return r;
-	return look(w, "vms", 2, err);
+	w.dir = dir;
+	w.levels--;
+	r = fs_each_entry(path, on_entry, &w, err);
+	*ret_ended = w.ended;
+	return r;
 }
 
 int
 unfinished_each(
     const char *data_dir, unfinished_cb cb, void *arg, struct err *err)
 {
+	/* vms/<id>/<checksum>/...: what is below that is the desktop's. */
+	static const struct {
+		const char *dir;
+		int levels;
+	} places[] = { { "homes", 0 }, { "snapshots", 1 }, { "vms", 2 } };
 	struct walk w = { .data_dir = data_dir, .cb = cb, .arg = arg };
+	size_t i;
+	int r = 0;
 
-	return walk(&w, err);
+	for (i = 0; r == 0 && !w.ended && i < ARRAY_SIZE(places); i++) {
+		w.levels = places[i].levels + 1;
+		r = look(&w, places[i].dir, &w.ended, err);
+	}
+	return r;
 }
 
 struct wanted {
@@ -114,5 +123,6 @@ unfinished_remove(
 
 	if (r < 0 || !wanted.found)
 		return r;
-	return home_remove(path, err);
+	return is_old_changes(name) ? root_remove_changes(path, err)
+				    : home_remove(path, err);
 }
