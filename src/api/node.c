@@ -14,6 +14,7 @@ struct node_ask {
 	struct rpc *rpc;
 	struct rpc_request *request;
 	node_cb cb;
+	bool of_store; /* it asks for work on the image store */
 };
 
 static void
@@ -31,6 +32,8 @@ on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 	struct node_ask *ask = arg;
 	struct request *req = ask->req;
 	node_cb cb = ask->cb;
+	bool of_store = ask->of_store;
+	struct err said;
 
 	ask->request = NULL;
 	ask_free(ask);
@@ -39,7 +42,16 @@ on_answer(const json_t *result, int fd, const struct err *err, void *arg)
 		closep(&fd);
 	} else if (err != NULL) {
 		closep(&fd);
-		respond_err(req, err);
+		said = *err;
+		/* Its helper, or itself: such work has no row. */
+		if (of_store && err->code == ERR_UNAVAILABLE)
+			err_wrap(&said, -(int)err->code,
+			    "this node's house-keeper (qvd-hkd) ended before "
+			    "it "
+			    "was done, and leaves nothing of it; repeat it "
+			    "when "
+			    "that runs again");
+		respond_err(req, &said);
 	} else {
 		cb(req, result, fd);
 	}
@@ -77,6 +89,7 @@ node_ask(struct request *req, const char *op, json_t *args, int64_t deadline_ms,
 
 	ask->req = req;
 	ask->cb = cb;
+	ask->of_store = str_starts(op, "image.");
 	ask->rpc =
 	    rpc_connect(req->api->loop, path, none, on_closed, ask, &err);
 	if (ask->rpc == NULL) {

@@ -86,6 +86,17 @@ add_xattrs(struct archive_entry *entry, GVariant *xattrs)
 	}
 }
 
+static void
+tell_part(struct export *x)
+{
+	int percent = x->total == 0 ? 0 : (int)(x->done * 99 / x->total);
+
+	if (x->tell == NULL || percent <= x->percent)
+		return;
+	x->percent = percent;
+	x->tell(percent, "writing the archive", NULL);
+}
+
 static int
 write_content(struct export *x, GInputStream *in, struct err *err)
 {
@@ -96,14 +107,10 @@ write_content(struct export *x, GInputStream *in, struct err *err)
 		if (archive_write_data(x->out, x->buf, (size_t)n) != n)
 			return write_failed(x, err);
 		x->done += (uint64_t)n;
+		tell_part(x);
 	}
 	if (n < 0)
 		return image_gerr(err, ERR_IMAGE, error, "read the image");
-	if (x->tell != NULL && x->total > 0 &&
-	    (int)(x->done * 99 / x->total) > x->percent) {
-		x->percent = (int)(x->done * 99 / x->total);
-		x->tell(x->percent, "writing the archive", NULL);
-	}
 	return 0;
 }
 

@@ -385,6 +385,19 @@ def test_what_ends_with_its_command(farm, tmp_path):
     assert "The export has ended" in said
     eventually(lambda: list(exports.iterdir()) == [], 30, "its removal")
     assert not list(tmp_path.glob("out*"))
+    # Its house-keeper is killed.
+    command = subprocess.Popen(
+        [farm.programs / "qvd", "image", "export", "big/1",
+         tmp_path / "out.tar.xz"], env=farm.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    # A large file is no step of its own.
+    next(line for line in command.stderr if "writing the archive" in line
+         and 0 < int(line.split()[-2]) < 90)
+    farm.kill("qvd-hkd-main", "main")
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 20 and "repeat it when" in said, said
+    eventually(lambda: list(exports.iterdir()) == [], 60, "its removal")
+    farm.wait_event("host.started", count=2, timeout=60)
     # While somebody has the store, a collection waits, and says for whom.
     store = os.open(farm.data / "images/repo", os.O_RDONLY)
     fcntl.flock(store, fcntl.LOCK_SH)
