@@ -17,7 +17,7 @@
 struct vm_disks {
 	struct fill_facts facts[VM_DISK_COUNT_];
 	enum fill fill[VM_DISK_COUNT_];
-	/* The worst that its user was told since it was better. */
+	/* The worst that its user was told in this run, since it was better. */
 	enum fill told[VM_DISK_COUNT_];
 	enum vm_disk telling; /* of which, while there is a call */
 	struct agent_call *call;

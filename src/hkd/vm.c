@@ -440,6 +440,7 @@ start_run(struct vm *vm)
 	vm->asked = false;
 	vm->keeps_state = vm->resumed = false;
 	vm->run_since_ms = time_now_ms();
+	vm_disks_begin_run(vm);
 	vm_set_text(vm, "%s", "");
 	if (!vm_enter(vm, VM_EVENT_START))
 		return;

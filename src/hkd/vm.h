@@ -231,6 +231,8 @@ void vm_expiry_forget(struct vm *vm);
 void vm_disks_look(struct vm *vm);
 /* The run is over, and with it what was being told. */
 void vm_disks_forget(struct vm *vm);
+/* Its user will be told anew. */
+void vm_disks_begin_run(struct vm *vm);
 
 /* vm_row.c */
 extern const struct db_stmt vm_rows_stmt, vm_row_stmt;

@@ -2,8 +2,8 @@
 /*
  * What a user is told of disks: that the home, or the system, of the desktop
  * is nearly full, or full. Each once, when somebody is there to read it; again
- * only after it was better. Of a virtual machine's disks only its own system
- * knows what is free in them, so its user isn't told.
+ * after it was better, and in the next run. Of a virtual machine's disks only
+ * its own system knows what is free in them, so its user isn't told.
  */
 #include <string.h>
 
@@ -79,4 +79,13 @@ vm_disks_forget(struct vm *vm)
 		return;
 	agent_call_cancel(take_ptr(vm->disks.call));
 	vm->disks.told[vm->disks.telling] = FILL_OK;
+}
+
+void
+vm_disks_begin_run(struct vm *vm)
+{
+	int i;
+
+	for (i = 0; i < VM_DISK_COUNT_; i++)
+		vm->disks.told[i] = FILL_OK;
 }

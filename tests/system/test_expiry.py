@@ -75,7 +75,8 @@ def test_only_what_runs_expires(desktop):
 
 
 def test_a_user_is_told_of_a_full_home(desktop, screen):
-    """Once for each word; and somebody who isn't there, on coming back."""
+    """Once for each word; somebody who isn't there, on coming back; and anew
+    when the desktop was restarted."""
     farm = desktop
     farm.qvd("config", "set", "node.storage.look", "1s")
     farm.qvd("osf", "set", "demo", "--home", "64M")
@@ -101,7 +102,14 @@ def test_a_user_is_told_of_a_full_home(desktop, screen):
     farm.wait_event("vm.disk-told", vm)
     eventually(lambda: "its user was told that the home is full" in
                farm.qvd("why", "vm", vm).out, 30)
+    # Still nearly full, with room for a session to begin.
+    inside("truncate -s -4M /home/big; sync")
     desk.close()
+    farm.qvd("vm", "stop", vm)
+    client = farm.client("--vm", vm, user="alice", display=screen)
+    farm.wait_event("vm.disk-told", vm, count=2)
+    client.terminate()
+    client.wait(30)
     farm.qvd("vm", "stop", vm)
     farm.qvd("config", "unset", "node.storage.look")
     farm.assert_clean(vm)

@@ -3,6 +3,7 @@
 is a kernel and BusyBox. What KVM adds can't be run here."""
 
 import contextlib
+import json
 import os
 import pathlib
 import select
@@ -462,6 +463,10 @@ def test_header_of_a_guests_disk_is_not_believed(node):
 def test_network_is_confined(node):
     boot(node)
     boot(node, 2)
+    port = json.loads(run(*node.in_net, "ip", "-d", "-j", "link", "show",
+                          "dev", "qvd1"))[0]["linkinfo"]["info_slave_data"]
+    # No other port, and the rules before what is for a bridge itself.
+    assert port["isolated"] and int(port["group_fwd_mask"], 16) == 0xfffd
     with pytest.raises(AssertionError):
         run(*node.in_net, "ping", "-c1", "-W1", "10.88.0.99")
     assert run(*node.in_net, "ping", "-c1", "-W20", "10.88.0.3")
