@@ -2,10 +2,12 @@
 """BusyBox VMs through rows, HKD and helper; the peer is lxc-start of the same
 container, its root file system mounted beforehand."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
 import resource
+import select
 import shutil
 import statistics
 import subprocess
@@ -72,8 +74,12 @@ def children(pid):
 def wait_idle(helper, idle):
     """Until the helper has only the children that it has when idle: what
     ends after a VM is `stopped` is no part of the next start."""
-    while children(helper) != idle:
-        time.sleep(0.05)
+    while rest := children(helper) - idle:
+        for pid in rest:
+            with contextlib.suppress(ProcessLookupError):
+                ended = os.pidfd_open(int(pid))
+                select.select([ended], [], [])
+                os.close(ended)
 
 
 def add_vms(farm, osf, n, first=1):
