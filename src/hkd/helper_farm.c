@@ -83,13 +83,39 @@ handle_image_serve(struct rpc_call *call, const json_t *args, int fd, void *arg)
 	queue(arg, call, args, fd, serve_fields, 0, run_serve);
 }
 
+static char *
+farm_path(const struct helper *h, const char *name)
+{
+	_cleanup_(freep)
+	char *file = xasprintf("farm/%s", name);
+
+	return node_conf_data_path(h->conf, file);
+}
+
+/* Else it would be found out when it is made, and its tags wait for nodes that
+ * never take it. */
+int
+helper_check_signer(const struct helper *h, struct err *err)
+{
+	_cleanup_(freep)
+	char *public = farm_path(h, "signing.pub");
+	_cleanup_(freep)
+	char *private = farm_path(h, "signing.key");
+
+	if (!fs_exists(public) || fs_exists(private))
+		return 0;
+	return err_set(err, ERR_CONFIG,
+	    "this farm's images are signed, and this node has no %s: no other "
+	    "node would take what is made here; copy it from the node that "
+	    "has it, or make the image there",
+	    private);
+}
+
 static int
 read_file(const struct helper *h, const char *name, char **ret, struct err *err)
 {
 	_cleanup_(freep)
-	char *file = xasprintf("farm/%s", name);
-	_cleanup_(freep)
-	char *path = node_conf_data_path(h->conf, file);
+	char *path = farm_path(h, name);
 	int r = fs_read_file(path, PEM_MAX, ret, NULL, err);
 
 	return r < 0 ? err_wrap(err, r,

@@ -255,7 +255,8 @@ handle_image_import(
 	struct err err = { 0 };
 
 	closep(&fd);
-	if (check_import(args, arena, &err) < 0)
+	if (check_import(args, arena, &err) < 0 ||
+	    helper_check_signer(arg, &err) < 0)
 		rpc_fail(call, &err);
 	else
 		job_queue(arg, call, JOB_KEY_IMPORT, args, run_import, true);
@@ -310,7 +311,8 @@ handle_image_commit(
 	closep(&fd);
 	if (json_decode(args, commit_fields, &a, arena, NULL, &err) < 0 ||
 	    check_commit(&a, &err) < 0 ||
-	    check_checksum(a.base, "base", &err) < 0)
+	    check_checksum(a.base, "base", &err) < 0 ||
+	    helper_check_signer(arg, &err) < 0)
 		rpc_fail(call, &err);
 	else if (a.login != NULL && a.login[0] != '\0' &&
 		 !str_is_name(a.login, 64))

@@ -94,6 +94,8 @@ extern const struct field helper_id_fields[], helper_none_fields[],
     helper_disks_fields[];
 /* An operation that needs no job: its one argument. */
 int helper_vm_id(const json_t *args, int64_t *ret_vm_id, struct err *err);
+/* Whether what is made here would be taken by other nodes. helper_farm.c */
+int helper_check_signer(const struct helper *helper, struct err *err);
 /* The process's answer is the answer. */
 void helper_on_answer(
     const json_t *result, int fd, const struct err *err, void *arg);

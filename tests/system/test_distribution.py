@@ -274,6 +274,13 @@ def test_who_is_not_of_the_farm_gets_nothing(two):
     farm.qvd("--conf", other, "farm", "init")
     theirs = {p.name: p.read_bytes()
               for p in (node.dir / "o/farm").iterdir()}
+    # Nobody would take what is made where it can't be signed.
+    key = farm.data / "farm/signing.key"
+    key.rename(farm.dir / "kept")
+    refused = farm.qvd("image", "import", farm.dir, "--osf", "busybox",
+                       check=False)
+    assert refused.status == 36 and f"this node has no {key}" in refused.err
+    (farm.dir / "kept").rename(key)
     # With a part of it lost, no new keys are made over the others.
     (node.dir / "o/farm/ca.crt").unlink()
     refused = farm.qvd("--conf", other, "farm", "init", check=False)
