@@ -153,6 +153,8 @@ commit_container(
 	char *upper = find_upper(node, vm, base);
 	_cleanup_(freep)
 	char *root = xasprintf("%s/vms/%lld/%s/root", node->data_dir, vm, base);
+	_cleanup_(freep)
+	char *tree = xasprintf("%s/images/trees/%s", node->data_dir, base);
 	bool whole = fs_exists(root);
 	struct image_import import;
 	struct image_imported done;
@@ -170,12 +172,14 @@ commit_container(
 		    vm, base);
 	image_op_import(node, args, &import);
 	import.source = whole ? root : upper;
+	import.under = tree;
 	import.is_desktop = true;
 	if (!whole)
 		import.id_base =
 		    storage_id_base((int)json_get_int(args, "idmap_slot", 0));
 	import.login = json_get_str(args, "login", "");
-	if ((r = whole ? 0 : show_root(node, upper, base, err)) < 0 ||
+	if ((r = whole ? image_checkout(node->data_dir, base, err)
+		       : show_root(node, upper, base, err)) < 0 ||
 	    (r = image_import(&import, &done, err)) < 0)
 		return err_wrap(err, r, "commit VM %lld", vm);
 	return image_op_imported(node, &done, err);

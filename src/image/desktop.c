@@ -42,6 +42,9 @@ image_is_passing(const char *path)
 bool
 image_is_of_run(const char *path)
 {
+	/* Name servers are the node's, and no two machines have one id. */
+	static const char *const own[] = { "etc/resolv.conf", "etc/machine-id",
+		"var/lib/dbus/machine-id" };
 	_cleanup_(freep)
 	char *above = xstrdup(skip_root(path));
 	char *slash;
@@ -51,8 +54,14 @@ image_is_of_run(const char *path)
 		if (image_is_passing(above))
 			return true;
 	}
-	/* Name servers are the node's. */
-	return str_eq(skip_root(path), "etc/resolv.conf");
+	return is_one_of(path, own, ARRAY_SIZE(own));
+}
+
+bool
+image_is_of_node(const char *path)
+{
+	return image_is_of_run(path) ||
+	       str_eq(skip_root(path), "usr/lib/qvd/qvd-vma");
 }
 
 bool

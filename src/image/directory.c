@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -157,28 +159,74 @@ add_entry(const struct walk *w, int dir, const char *base, int fd,
 static int walk_dir(
     const struct walk *w, int fd, const char *path, struct err *err);
 
+/* *ret_fd: of a file or directory, which the caller closes. */
+static int
+take(const struct walk *w, int dir, const char *base, const char *path,
+    struct stat *st, int *ret_fd, struct err *err)
+{
+	int r;
+
+	if (fstatat(dir, base, st, AT_SYMLINK_NOFOLLOW) < 0)
+		return read_failed(w, path, err);
+	if (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) {
+		*ret_fd = openat(
+		    dir, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (*ret_fd < 0 || fstat(*ret_fd, st) < 0)
+			return read_failed(w, path, err);
+	}
+	if ((r = add_entry(w, dir, base, *ret_fd, path, st, err)) == 0)
+		tell(w, 0);
+	return r;
+}
+
+/* What the node or the run has made of it stays what the desktop's image had
+ * there, or nothing. That image's links may lead anywhere. */
+static int
+take_as_it_was(const struct walk *w, const char *path, struct err *err)
+{
+	const struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	const char *base = strrchr(path, '/') + 1;
+	_cleanup_(freep)
+	char *above = xstrndup(path, (size_t)(base - path));
+	struct walk was = *w;
+	_cleanup_(closep)
+	int under = -1;
+	_cleanup_(closep)
+	int dir = -1;
+	_cleanup_(closep)
+	int fd = -1;
+	struct stat st;
+
+	was.source = w->tree->import->under;
+	under = open(was.source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (under < 0)
+		return read_failed(&was, path, err);
+	dir = (int)syscall(SYS_openat2, under, above, &how, sizeof(how));
+	if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    S_ISDIR(st.st_mode))
+		return 0;
+	return take(&was, dir, base, path, &st, &fd, err);
+}
+
 static int
 walk_one(const struct walk *w, int dir, const char *base, const char *path,
     struct err *err)
 {
+	const struct image_import *import = w->tree->import;
 	_cleanup_(closep)
 	int fd = -1;
 	struct stat st;
 	int r;
 
-	if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return read_failed(w, path, err);
-	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
-		fd = openat(
-		    dir, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0)
-			return read_failed(w, path, err);
-	}
-	if ((r = add_entry(w, dir, base, fd, path, &st, err)) < 0)
+	if (import->under != NULL && image_is_of_node(path))
+		return take_as_it_was(w, path, err);
+	if ((r = take(w, dir, base, path, &st, &fd, err)) < 0)
 		return r;
-	tell(w, 0);
 	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev ||
-	    (w->tree->import->is_desktop && image_is_passing(path)))
+	    (import->is_desktop && image_is_passing(path)))
 		return 0;
 	return walk_dir(w, fd, path, err);
 }

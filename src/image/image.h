@@ -51,6 +51,9 @@ struct image_import {
 	/* A desktop's root, merged: ids are shifted by id_base, what only
 	 * lives while it runs is left out, and so is the account `login`. */
 	bool is_desktop;
+	/* Of a container's: the checkout that it ran from, with ids like the
+	 * source's. What is the node's stays as it is there. */
+	const char *under;
 	uid_t id_base;
 	const char *login;
 	image_progress_cb progress; /* may be NULL */

@@ -204,6 +204,7 @@ int image_exports_collect(const char *data_dir, bool dry_run,
  * image_strip_account() takes one out of the text. */
 bool image_is_passing(const char *path);
 bool image_is_of_run(const char *path);
+bool image_is_of_node(const char *path); /* also the agent, in a container */
 bool image_is_account_file(const char *path);
 void image_strip_account(struct buf *text, const char *path, const char *login);
 /* Adds such a file without the account of import->login. */

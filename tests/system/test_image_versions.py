@@ -107,6 +107,9 @@ def test_commit_what_was_done_in_a_desktop(busybox_farm, vm):
     assert changes["/etc/os-release"] == "changed"
     assert changes["/etc/hosts"] == "removed"
     assert "/bin/busybox" not in changes and "/etc/passwd" not in changes
+    # What each desktop has of its own doesn't become everybody's.
+    assert not {"/etc/machine-id", "/etc/resolv.conf",
+                "/usr/lib/qvd/qvd-vma"} & set(changes)
     # The VM gets it when its tag does, at its next start.
     farm.qvd("image", "tag", "busybox:head", "default")
     farm.qvd("vm", "start", vm)

@@ -45,6 +45,12 @@ what_passes_with_the_run(void **state)
 	assert_false(image_is_passing("./var"));
 	assert_false(image_is_passing("./usr/run"));
 	assert_false(image_is_passing("."));
+	assert_true(image_is_of_run("./etc/machine-id"));
+	assert_true(image_is_of_run("var/lib/dbus/machine-id"));
+	assert_true(image_is_of_run("./run/x/y"));
+	assert_false(image_is_of_run("./etc/machine-info"));
+	assert_false(image_is_of_run("./usr/lib/qvd/qvd-vma"));
+	assert_true(image_is_of_node("./usr/lib/qvd/qvd-vma"));
 	assert_true(image_is_account_file("./etc/gshadow-"));
 	assert_false(image_is_account_file("./usr/etc/passwd"));
 }
