@@ -123,21 +123,22 @@ static void
 print_diff(struct cli *cli, const json_t *diff, bool packages_only)
 {
 	const json_t *packages = json_object_get(diff, "packages");
+	const json_t *files = json_object_get(diff, "files");
+	bool list_packages = json_array_size(packages) > 0;
+	bool list_files = !packages_only && json_array_size(files) > 0;
 	int64_t grown = json_get_int(diff, "grown_bytes", 0);
 
 	print_table(cli, package_columns, packages);
-	if (!packages_only) {
-		if (json_array_size(packages) > 0)
-			printf("\n");
-		print_table(cli, file_columns, json_object_get(diff, "files"));
-	}
+	if (list_packages && list_files)
+		printf("\n");
+	if (list_files)
+		print_table(cli, file_columns, files);
 	printf("%s%s to %s: %" PRId64 " files and folders added, %" PRId64
 	       " removed, %" PRId64 " changed; %s%s\n",
-	    json_array_size(packages) > 0 || !packages_only ? "\n" : "",
-	    member(cli, diff, "from"), member(cli, diff, "to"),
-	    json_get_int(diff, "added", 0), json_get_int(diff, "removed", 0),
-	    json_get_int(diff, "changed", 0), grown < 0 ? "-" : "+",
-	    text_bytes(cli, grown < 0 ? -grown : grown));
+	    list_packages || list_files ? "\n" : "", member(cli, diff, "from"),
+	    member(cli, diff, "to"), json_get_int(diff, "added", 0),
+	    json_get_int(diff, "removed", 0), json_get_int(diff, "changed", 0),
+	    grown < 0 ? "-" : "+", text_bytes(cli, grown < 0 ? -grown : grown));
 	if (json_get_bool(diff, "cut", false))
 		printf("The list of files is cut.\n");
 }
