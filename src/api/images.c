@@ -95,23 +95,32 @@ const struct resource resource_images = { "images", "image", "image", view,
 
 /* Import */
 
-/* $1 osf (NULL: the VM's), $2 version or NULL: the date and a number, $3
- * source, $4 message, $5 author, $6 this node, $7 tags, $8 VM, $9 hold. A
- * VM's commit comes from the image that it ran from. */
+/* $1 osf (NULL: the VM's), $2 version or NULL: the date and a number that
+ * nothing of the OSF has or had, $3 source, $4 message, $5 author, $6 this
+ * node, $7 tags, $8 VM, $9 hold. A VM's commit comes from the image that it
+ * ran from. */
 static const struct db_stmt insert = { "image_insert",
 	"WITH w AS (SELECT coalesce($1::int, v.osf_id) AS osf_id, v.id, "
-	"'/vms/' || u.login || '/' || v.name AS source, r.image_id AS base "
+	"'/vms/' || u.login || '/' || v.name AS source, r.image_id AS base, "
+	"to_char(now(), 'YYYY-MM-DD') AS day "
 	"FROM (SELECT 1) one LEFT JOIN vms v ON v.id = $8::int "
 	"LEFT JOIN users u ON u.id = v.user_id "
 	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id), "
+	"c AS (SELECT w.osf_id, w.day, g AS number, f.version FROM w "
+	"JOIN osfs o ON o.id = w.osf_id, generate_series(CASE "
+	"WHEN o.version_day = w.day THEN o.version_count ELSE 0 END, 9999) g, "
+	"LATERAL (SELECT w.day || '-' || to_char(g, CASE WHEN g < 1000 "
+	"THEN 'FM000' ELSE 'FM9999' END) AS version) f "
+	"WHERE $2::text IS NULL "
+	"AND NOT EXISTS (SELECT FROM images i WHERE i.osf_id = w.osf_id "
+	"AND i.version = f.version) "
+	"AND NOT EXISTS (SELECT FROM image_tags t WHERE t.osf_id = w.osf_id "
+	"AND t.tag = f.version) ORDER BY g LIMIT 1), "
+	"o AS (UPDATE osfs SET version_day = c.day, "
+	"version_count = c.number + 1 FROM c WHERE osfs.id = c.osf_id), "
 	"n AS (INSERT INTO images (osf_id, version, source, message, "
 	"author, host_id, parent_id, vm_id, hold) SELECT w.osf_id, "
-	"coalesce($2, (SELECT v "
-	"FROM (SELECT g, to_char(now(), 'YYYY-MM-DD-') || "
-	"lpad(g::text, 3, '0') AS v "
-	"FROM generate_series(0, 9999) g) c WHERE NOT EXISTS "
-	"(SELECT FROM images i WHERE i.osf_id = w.osf_id "
-	"AND i.version = c.v) ORDER BY g LIMIT 1)), coalesce($3, w.source), "
+	"coalesce($2::text, (SELECT version FROM c)), coalesce($3, w.source), "
 	"nullif($4, ''), $5, (SELECT id FROM hosts WHERE name = $6), "
 	"CASE WHEN $8::int IS NOT NULL THEN w.base ELSE "
 	"(SELECT image_id FROM image_tags t WHERE t.osf_id = w.osf_id "
@@ -123,9 +132,13 @@ static const struct db_stmt insert = { "image_insert",
 	9 };
 
 /* Why it can't be: a version that is a tag's name, a VM that isn't there or
- * not at rest. The VM's row is locked, so that none begins meanwhile. */
+ * not at rest. The VM's row is locked, so that none begins meanwhile, and the
+ * OSF's, so that no two are given one name. */
 static const struct db_stmt check_stmt = { "image_insert_check",
-	"SELECT EXISTS (SELECT FROM image_tags WHERE osf_id = $1::int "
+	"WITH l AS (SELECT id FROM osfs WHERE id = coalesce($1::int, "
+	"(SELECT osf_id FROM vms WHERE id = $3::int)) FOR NO KEY UPDATE) "
+	"SELECT (SELECT count(*) FROM l) AS locked, EXISTS (SELECT FROM "
+	"image_tags WHERE osf_id = $1::int "
 	"AND tag = $2) AS is_tag, v.id IS NOT NULL AS has_vm, "
 	"v.desired = 'stopped' AND r.state = 'stopped' AS at_rest, "
 	"r.image_id IS NOT NULL AS has_run, o.root = 'volatile' AS forgets "

@@ -274,6 +274,27 @@ def test_publish_and_retire(busybox_farm, vm, tmp_path):
     farm.qvd("vm", "stop", vm)
 
 
+def test_a_name_is_given_once(farm, tmp_path):
+    """Of those that versions get by themselves."""
+    farm.add_osf("n")
+    source = tree(tmp_path / "t", a="1")
+    args = ("image", "import", source, "--osf", "n")
+    first = farm.qvd(*args, json=True)["version"]
+    # A tag that is named as the next one would be.
+    tag = f"{first[:-3]}{int(first[-3:]) + 1:03}"
+    farm.qvd("image", "tag", f"n/{first}", tag)
+    second = farm.qvd(*args, json=True)["version"]
+    farm.qvd("image", "del", f"n/{second}")
+    third = farm.qvd(*args, json=True)["version"]
+    assert len({first, tag, second, third}) == 4
+    at_once = [subprocess.Popen(
+        [str(a) for a in (farm.programs / "qvd", *args, "--no-wait")],
+        env=farm.env, stdout=subprocess.DEVNULL) for _ in range(5)]
+    assert [p.wait(60) for p in at_once] == [0] * 5
+    assert farm.one("SELECT count(DISTINCT version) FROM images") == 7
+    assert not farm.one("SELECT count(*) FROM images WHERE version = %s", tag)
+
+
 def test_no_moment_without_an_image(busybox_farm, tmp_path):
     """What a start asks always finds a published image, while tags move,
     imports publish and others are retired."""
