@@ -78,12 +78,13 @@ images_settle_in(struct request *req, step_cb cb)
 }
 
 static const struct db_stmt tag_stmt = { "image_tag",
-	"WITH i AS (SELECT id, osf_id, state, EXISTS (SELECT FROM images v "
-	"WHERE v.osf_id = images.osf_id AND v.version = $2) AS is_version "
+	"WITH i AS (SELECT id, osf_id, state, blocked, EXISTS (SELECT "
+	"FROM images v WHERE v.osf_id = images.osf_id AND v.version = $2) AS "
+	"is_version "
 	"FROM images WHERE id = $1 FOR SHARE), "
 	"m AS (INSERT INTO image_tags (osf_id, tag, image_id) "
 	"SELECT osf_id, $2, id FROM i WHERE state = 'published' "
-	"AND NOT is_version "
+	"AND NOT blocked AND NOT is_version "
 	"AND NOT EXISTS (SELECT FROM image_awaits WHERE image_id = $1) "
 	"ON CONFLICT (osf_id, tag) DO UPDATE "
 	"SET image_id = excluded.image_id, moved_at = now() "
@@ -91,7 +92,7 @@ static const struct db_stmt tag_stmt = { "image_tag",
 	"e AS (INSERT INTO events (name, image_id, text) "
 	"SELECT 'image.tagged', image_id, 'tag ' || $2 || ' moved to it by ' "
 	"|| $3 FROM m) "
-	"SELECT i.state, i.is_version, EXISTS (SELECT FROM m) AS "
+	"SELECT i.state, i.blocked, i.is_version, EXISTS (SELECT FROM m) AS "
 	"done, " IMAGE_AWAITS("$1") " AS awaits FROM i",
 	3 };
 static const struct db_stmt untag_stmt = { "image_untag",
@@ -144,6 +145,11 @@ on_tagged(struct request *req, const struct db_result *res)
 		    "'%s' is a version of the OSF, and a tag is never named "
 		    "like one",
 		    req->word);
+	else if (db_bool(res, 0, "blocked"))
+		respond_fail(req, ERR_CONFLICT,
+		    "the tag can't be moved to image %lld: it is blocked, and "
+		    "no VM would start; unblock it first",
+		    (long long)req->id);
 	else
 		respond_fail(req, ERR_CONFLICT,
 		    "the tag can't be moved to image %lld: it is %s%s",

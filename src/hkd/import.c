@@ -231,10 +231,24 @@ on_progress(const json_t *info, void *arg)
 		tell(im, json_get_int(info, "percent", 0), step);
 }
 
+/* Of a machine's OSF it is seen when it is checked out. */
+static int
+check_hypervisor(const struct import *im, struct err *err)
+{
+	if (im->kvm || !str_eq(json_get_str(im->result, "hypervisors", ""),
+			   hypervisor_to_str(HYPERVISOR_KVM)))
+		return 0;
+	return err_set(err, ERR_IMAGE,
+	    "it is the disk of a virtual machine, and the VMs of its OSF are "
+	    "containers: import it into an OSF of virtual machines ('qvd osf "
+	    "add NAME --hypervisor kvm')");
+}
+
 static void
 on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 {
 	struct import *im = arg;
+	struct err bad;
 
 	closep(&fd);
 	im->request = NULL;
@@ -243,6 +257,10 @@ on_imported(const json_t *result, int fd, const struct err *err, void *arg)
 		return;
 	}
 	im->result = json_deep_copy(result);
+	if (check_hypervisor(im, &bad) < 0) {
+		end(im, &bad);
+		return;
+	}
 	tell(im, CHECKOUT_PERCENT, "checking it out");
 	/* Published means: a desktop can start at once. */
 	im->request = rpc_ask(im->node->helper, "image.checkout",

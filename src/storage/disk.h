@@ -42,7 +42,7 @@ int storage_disk_open(
 char *storage_disk_dir(const struct storage_disk_vm *vm);
 /* Whether that file is a disk of a virtual machine, and in which format
  * ("qcow2" by what is in it, "raw" by its name: .raw, .img, .iso); NULL: none.
- * ERR_IMAGE if it leans on other files. */
+ * ERR_IMAGE if it leans on other files, or is cut. */
 int storage_disk_file(
     const char *path, const char **ret_format, struct err *err);
 /* A raw disk as a new qcow2 file, in which what is zero takes no room. */

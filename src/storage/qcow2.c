@@ -27,36 +27,21 @@
 #include "storage/disk.h"
 #include "storage/fill.h"
 #include "storage/machine.h"
+#include "storage/qcow2.h"
 #include "storage/tool.h"
 
-#define SECTOR         512
-#define BYTES_MAX      (INT64_C(64) << 40)
-#define HOME_DEFAULT   (INT64_C(16) << 30) /* sparse */
-#define ROOT_DEFAULT   (INT64_C(16) << 30) /* of a tree; sparse */
-#define QCOW2_MAGIC    "QFI\xfb"
-#define QCOW2_DATAFILE 4 /* incompatible feature: contents elsewhere */
+#define SECTOR       512
+#define BYTES_MAX    (INT64_C(64) << 40)
+#define HOME_DEFAULT (INT64_C(16) << 30) /* sparse */
+#define ROOT_DEFAULT (INT64_C(16) << 30) /* of a tree; sparse */
 
 static const char qemu_img[] = "/usr/bin/qemu-img";
 static const char *const formats[] = { "qcow2", "raw" };
 static const char *const mkfs[] = { "/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4",
 	NULL };
 
-/* The head of a qcow2 file as it is on disk: big-endian. */
-struct qcow2_head {
-	char magic[4];
-	uint32_t version;
-	uint64_t backing_offset;
-	uint32_t backing_size;
-	uint32_t cluster_bits;
-	uint64_t size;
-	uint32_t crypt_method;
-	uint32_t other[9];
-	uint64_t incompatible; /* of version 3 */
-};
-_Static_assert(sizeof(struct qcow2_head) == 80, "as in the specification");
-
 static int
-read_qcow2(int fd, const char *path, int64_t *ret_bytes, struct err *err)
+read_qcow2(int fd, const char *path, struct qcow2_head *ret, struct err *err)
 {
 	struct qcow2_head h = { .magic = "" };
 	uint64_t size;
@@ -84,7 +69,7 @@ read_qcow2(int fd, const char *path, int64_t *ret_bytes, struct err *err)
 		    "'%s' is a disk of %llu bytes, and at most 64 TiB can be "
 		    "used",
 		    path, (unsigned long long)size);
-	*ret_bytes = (int64_t)size;
+	*ret = h;
 	return 0;
 }
 
@@ -116,6 +101,7 @@ storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 		/* It may be a pipe that nobody writes to. */
 		int fd =
 		    open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		struct qcow2_head head;
 		struct stat st;
 		int r;
 
@@ -127,8 +113,10 @@ storage_disk_open(const char *tree, struct storage_disk *ret, struct err *err)
 		ret->bytes = (int64_t)st.st_size;
 		if (!S_ISREG(st.st_mode) || st.st_size < SECTOR)
 			return err_set(err, ERR_IMAGE, "'%s' is no disk", path);
-		if (i == 0 && (r = read_qcow2(fd, path, &ret->bytes, err)) < 0)
+		if (i == 0 && (r = read_qcow2(fd, path, &head, err)) < 0)
 			return r;
+		if (i == 0)
+			ret->bytes = (int64_t)be64toh(head.size);
 		ret->format = formats[i];
 		ret->fd = take_fd(&fd);
 		return 0;
@@ -144,8 +132,9 @@ storage_disk_file(const char *path, const char **ret_format, struct err *err)
 	_cleanup_(closep)
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	char magic[4] = "";
+	struct qcow2_head head;
 	struct stat st;
-	int64_t bytes;
+	int r;
 
 	*ret_format = NULL;
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -155,7 +144,10 @@ storage_disk_file(const char *path, const char **ret_format, struct err *err)
 	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
 	    memcmp(magic, QCOW2_MAGIC, sizeof(magic)) == 0) {
 		*ret_format = "qcow2";
-		return read_qcow2(fd, path, &bytes, err);
+		r = read_qcow2(fd, path, &head, err);
+		return r < 0 ? r
+			     : qcow2_check(
+				   fd, path, (uint64_t)st.st_size, &head, err);
 	}
 	if (str_ends(path, ".qcow2"))
 		return err_set(err, ERR_IMAGE, "'%s' is no qcow2 file", path);

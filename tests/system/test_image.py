@@ -139,6 +139,34 @@ def test_progress_of_a_disk(node, tmp_path):
     assert not (node.data / "images/disks/60").exists()
 
 
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+def test_cut_disks(node, tmp_path):
+    """Whatever a qcow2 file is like, one that is whole is taken, and one that
+    lost a block or more isn't."""
+    raw = tmp_path / "disk.raw"
+    raw.write_bytes(random.Random(1).randbytes(1 << 20) + bytes(1 << 20) +
+                    b"text\n" * 100000 + bytes(288))
+    disk = tmp_path / "disk.qcow2"
+    for i, options in enumerate((
+            (), ("-c",), ("-o", "compat=0.10"), ("-o", "cluster_size=512"),
+            ("-c", "-o", "cluster_size=2M"), ("-o", "extended_l2=on"),
+            ("-c", "-o", "compression_type=zstd"),
+            ("-o", "preallocation=metadata"))):
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, raw,
+            disk)
+        do_import(node, disk, 80 + i)
+        whole = disk.read_bytes()
+        end = len(whole.rstrip(b"\0"))
+        for cut in (79, 100, end // 9, end // 2, end - (2 << 20), end - 70000):
+            if cut < 0 or "cluster_size=2M" in options and cut > end - 80000:
+                continue
+            disk.write_bytes(whole[:cut])
+            e = refused(node, disk, image_id=90)
+            assert e.id == "image-unusable", (options, cut, e)
+            assert "is cut or damaged" in e.message or cut < 80
+    assert "90" not in refs(node)
+
+
 def test_source_is_left_alone(node, source):
     before = listing(source)
     do_import(node, source, 20)

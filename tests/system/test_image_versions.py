@@ -269,6 +269,8 @@ def test_publish_and_retire(busybox_farm, vm, tmp_path):
     farm.qvd("vm", "set", vm, "--tag", "default")
     farm.qvd("image", "block", first)
     refused(farm, "vm", "start", vm, status=29, text="is blocked")
+    refused(farm, "image", "tag", first, "other", status=16,
+            text="unblock it first")
     farm.qvd("image", "unblock", first)
     farm.qvd("vm", "start", vm)
     farm.qvd("vm", "stop", vm)

@@ -456,3 +456,8 @@ def test_bare_disks(farm):
     refused = bring("false.qcow2")
     assert refused.status == 29 and "no qcow2" in refused.err
     assert not list(farm.data.glob("images/disks/*"))
+    # Nor does a line of containers get one.
+    farm.add_osf("trees")
+    refused = farm.qvd("image", "import", good, "--osf", "trees", "--tag",
+                       "default", check=False)
+    assert refused.status == 29 and "are containers" in refused.err
