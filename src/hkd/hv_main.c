@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * qvd-hkd-vm: one operation on one VM, then it ends. Single-threaded by
- * design: liblxc's monitors inherit what other threads have open. Forked from
- * the forge (op_forge.h), with the request on descriptor 0. A start says which
- * hypervisor runs the VM; all that comes later finds it in the record of the
- * run.
+ * qvd-hkd-vm: one operation on one VM at a time, and mostly one at all.
+ * Single-threaded by design: liblxc's monitors inherit what other threads have
+ * open. Forked from the forge (op_forge.h), with requests on descriptor 0. A
+ * start says which hypervisor runs the VM; all that comes later finds it in the
+ * record of the run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +58,9 @@ do_start(const struct hv_request *q, struct err *err)
 	    (r = hv_by_name(vm.hypervisor, &ops, err)) < 0 ||
 	    (r = ops->start(&q->node, &vm, &run, err)) < 0)
 		return r;
-	status = op_send_result(run_to_json(&run), run.pidfd);
+	status = ops->starts_cleanly
+		     ? op_send_result_and_stay(run_to_json(&run), run.pidfd)
+		     : op_send_result(run_to_json(&run), run.pidfd);
 	close(run.pidfd);
 	return status;
 }
@@ -320,21 +322,24 @@ static const struct {
 	{ "disks", do_disks, true },
 };
 
-/* With [node] netns, descriptor 1 is that network namespace. */
+/* With [node] netns, descriptor 1 is that network namespace until it is
+ * entered. */
 static int
 enter_netns(const json_t *request, struct err *err)
 {
+	static bool inside;
 	_cleanup_(closep)
 	int null = -1;
 	int r;
 
-	if (!json_get_bool(request, "netns", false))
+	if (inside || !json_get_bool(request, "netns", false))
 		return 0;
 	if ((r = netns_enter(STDOUT_FILENO, err)) < 0)
 		return r;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
 		return err_errno(err, ERR_SYSTEM, errno, "open /dev/null");
+	inside = true;
 	return 0;
 }
 
@@ -405,7 +410,11 @@ main(void)
 	umask(022);
 	r = op_forge_serve();
 	if (r == 0)
-		r = operate();
+		do
+			r = operate();
+		while (r == OP_STAY && op_wait());
+	if (r == OP_STAY)
+		r = EXIT_SUCCESS;
 	/* A fork leaves alone what the libraries would do at the end of the
 	 * program that they were loaded into. */
 	_exit(r);

@@ -16,12 +16,14 @@
 
 struct op {
 	struct loop *loop;
+	struct op_forge *forge; /* NULL: the program was executed */
 	struct child *child;
 	struct watch watch;
 	int sock;
 	char *name;
 	json_t *result; /* came before the process ended */
 	int fd;
+	bool stays; /* the process, for another operation */
 	struct err err;
 	op_done_cb done;
 	op_progress_cb progress;
@@ -59,6 +61,8 @@ take_message(struct op *op, json_t *msg, int fd)
 	if ((v = json_object_get(msg, "result")) != NULL) {
 		op->result = json_incref(v);
 		op->fd = fd;
+		op->stays =
+		    op->forge != NULL && json_get_bool(msg, "stay", false);
 		return;
 	}
 	closep(&fd);
@@ -81,12 +85,31 @@ read_message(struct op *op)
 }
 
 static void
+finish(struct op *op)
+{
+	op->child = NULL;
+	if (op->done == NULL)
+		;
+	else if (op->result != NULL)
+		op->done(op->result, take_fd(&op->fd), NULL, op->arg);
+	else
+		op->done(NULL, -1, &op->err, op->arg);
+	loop_defer(op->loop, op_destroy, op);
+}
+
+static void
 on_readable(int events, void *arg)
 {
 	struct op *op = arg;
 
-	while (read_message(op))
+	while (!op->stays && read_message(op))
 		;
+	if (op->stays) {
+		watch_done(&op->watch);
+		op_forge_keep(op->forge, op->child, take_fd(&op->sock));
+		finish(op);
+		return;
+	}
 	/* The end of the stream says nothing that the end of the process
 	 * doesn't say better. */
 	watch_set(&op->watch, 0);
@@ -99,7 +122,6 @@ on_exit_status(struct child *child, int status, bool timed_out, void *arg)
 {
 	struct op *op = arg;
 
-	op->child = NULL;
 	while (read_message(op))
 		;
 	/* An answer that came counts, however the process ended. */
@@ -107,13 +129,7 @@ on_exit_status(struct child *child, int status, bool timed_out, void *arg)
 	    child_status_err(op->name, status, timed_out, &op->err) == 0)
 		err_set(&op->err, ERR_INTERNAL, "%s: ended without an answer",
 		    op->name);
-	if (op->done == NULL)
-		;
-	else if (op->result != NULL)
-		op->done(op->result, take_fd(&op->fd), NULL, op->arg);
-	else
-		op->done(NULL, -1, &op->err, op->arg);
-	loop_defer(op->loop, op_destroy, op);
+	finish(op);
 }
 
 static int
@@ -147,38 +163,64 @@ forge(struct op *op, const struct op_spec *spec, int fd, struct err *err)
 	return 0;
 }
 
+/* By a process that has stayed. One that has just ended takes no request. */
+static bool
+reuse(struct op *op, const struct op_spec *spec)
+{
+	if (spec->forge == NULL)
+		return false;
+	while ((op->child = op_forge_kept(spec->forge, &op->sock)) != NULL) {
+		if (op_wire_send(op->sock, spec->request, -1, NULL) == 0) {
+			child_pass(
+			    op->child, spec->deadline_ms, on_exit_status, op);
+			return true;
+		}
+		child_free(op->child);
+		closep(&op->sock);
+		op->sock = -1;
+	}
+	return false;
+}
+
+/* By a process that is made for it. */
+static int
+make(struct op *op, const struct op_spec *spec, struct err *err)
+{
+	_cleanup_(closep)
+	int theirs = -1;
+	int fds[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "socketpair");
+	op->sock = fds[0];
+	theirs = fds[1];
+	/* Into the socket before the process is there to read it. */
+	if ((r = op_wire_send(op->sock, spec->request, -1, err)) < 0)
+		return r;
+	return spec->forge != NULL ? forge(op, spec, theirs, err)
+				   : spawn(op, spec, theirs, err);
+}
+
 struct op *
 op_start(struct loop *loop, const struct op_spec *spec, struct err *err)
 {
 	struct op *op = new0(struct op);
-	int fds[2];
+	int r;
 
 	op->loop = loop;
+	op->forge = spec->forge;
 	op->sock = op->fd = -1;
 	op->name = xstrdup(spec->name);
 	op->done = spec->done;
 	op->progress = spec->progress;
 	op->arg = spec->arg;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-		err_errno(err, ERR_SYSTEM, errno, "socketpair");
-		json_decref(spec->request);
-		free(op->name);
-		free(op);
-		return NULL;
-	}
-	op->sock = fds[0];
-	watch_init(&op->watch, loop, op->sock, on_readable, op);
-	/* Into the socket before the process is there to read it. */
-	if (op_wire_send(fds[0], spec->request, -1, err) < 0 ||
-	    (spec->forge != NULL ? forge(op, spec, fds[1], err)
-				 : spawn(op, spec, fds[1], err)) < 0) {
-		json_decref(spec->request);
-		close(fds[1]);
+	r = reuse(op, spec) ? 0 : make(op, spec, err);
+	json_decref(spec->request);
+	if (r < 0) {
 		op_destroy(op);
 		return NULL;
 	}
-	json_decref(spec->request);
-	close(fds[1]);
+	watch_init(&op->watch, loop, op->sock, on_readable, op);
 	watch_set(&op->watch, WATCH_READ);
 	return op;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One operation, one process: the helper starts qvd-hkd-image, or has
- * qvd-hkd-vm forked (op_forge.h), with a SOCK_SEQPACKET pair on descriptor 0,
- * sends one JSON request, and gets any number of {"progress": {}} and one
- * {"result": {}} (with at most one descriptor) or {"error": {}}. The process
- * has a deadline and is killed with its group; what has left the group on
- * purpose (a container's monitor) stays. Upper half: the helper's side, on its
- * loop. Lower half: the process's side, blocking.
+ * One operation at a time in a process of its own: the helper starts
+ * qvd-hkd-image, or has qvd-hkd-vm forked (op_forge.h), with a SOCK_SEQPACKET
+ * pair on descriptor 0, sends one JSON request, and gets any number of
+ * {"progress": {}} and one
+ * {"result": {}} (with at most one descriptor) or {"error": {}}. One that says
+ * {"stay": true} with its result is kept for another operation (op_forge.h);
+ * any other ends. An operation has a deadline and is killed with its group;
+ * what has left the group on purpose (a container's monitor) stays. Upper half:
+ * the helper's side, on its loop. Lower half: the process's side, blocking.
  */
 #ifndef HKD_OP_H
 #define HKD_OP_H
@@ -49,9 +51,15 @@ void op_free(struct op *op);
 
 /* In the process. The request; ends the process when the helper is gone. */
 json_t *op_recv(struct err *err);
+/* Waits for another one; false: there won't be any. */
+bool op_wait(void);
 void op_send_progress(int percent, const char *text);
 /* Take result; the descriptor stays the caller's. Return an exit status. */
 int op_send_result(json_t *result, int fd);
+/* The same of a process that is as it was before its request, and so may get
+ * another one. Returns OP_STAY if it is to wait for that. */
+#define OP_STAY 256 /* no exit status */
+int op_send_result_and_stay(json_t *result, int fd);
 int op_send_error(const struct err *err);
 
 #endif

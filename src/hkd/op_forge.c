@@ -15,10 +15,22 @@
 #include "json/json.h"
 #include "loop/child.h"
 
-#define ANSWER_S 20 /* for a fork, on a node that is out of breath */
+#define ANSWER_S 20    /* for a fork, on a node that is out of breath */
+#define KEEP_MS  10000 /* a process that nobody needs */
+#define END_MS   2000  /* for such a one to go by itself */
+
+/* A process between two operations. */
+struct kept {
+	struct op_forge *forge;
+	struct list link;
+	struct child *child;
+	struct timer timer;
+	int sock; /* -1: it is let go */
+};
 
 struct op_forge {
 	struct loop *loop;
+	struct list kept; /* the last one used first, those let go last */
 	char *program;
 	struct child *child; /* NULL: it doesn't run */
 	int sock;
@@ -30,6 +42,7 @@ op_forge_new(struct loop *loop, const char *program)
 	struct op_forge *forge = new0(struct op_forge);
 
 	forge->loop = loop;
+	list_init(&forge->kept);
 	forge->program = xstrdup(program);
 	forge->sock = -1;
 	return forge;
@@ -45,11 +58,76 @@ forget(struct op_forge *forge)
 	forge->sock = -1;
 }
 
+static void
+kept_destroy(void *arg)
+{
+	struct kept *k = arg;
+
+	list_del(&k->link);
+	timer_done(&k->timer);
+	closep(&k->sock);
+	free(k);
+}
+
+/* Let go, or killed by somebody: it had nothing to do. */
+static void
+on_kept_ended(struct child *child, int status, bool timed_out, void *arg)
+{
+	kept_destroy(arg);
+}
+
+/* It sees the end of its socket. */
+static void
+let_go(void *arg)
+{
+	struct kept *k = arg;
+
+	closep(&k->sock);
+	k->sock = -1;
+	list_move(&k->forge->kept, &k->link);
+	child_pass(k->child, END_MS, on_kept_ended, k);
+}
+
+void
+op_forge_keep(struct op_forge *forge, struct child *child, int sock)
+{
+	struct kept *k = new0(struct kept);
+
+	k->forge = forge;
+	k->child = child;
+	k->sock = sock;
+	timer_init(&k->timer, forge->loop, let_go, k);
+	timer_start(&k->timer, KEEP_MS);
+	child_pass(child, 0, on_kept_ended, k);
+	list_init(&k->link);
+	list_add(forge->kept.next, &k->link); /* before the first */
+}
+
+struct child *
+op_forge_kept(struct op_forge *forge, int *ret_sock)
+{
+	struct kept *k = list_first(&forge->kept, struct kept, link);
+	struct child *child;
+
+	if (k == NULL || k->sock < 0)
+		return NULL;
+	child = k->child;
+	*ret_sock = take_fd(&k->sock);
+	kept_destroy(k);
+	return child;
+}
+
 void
 op_forge_free(struct op_forge *forge)
 {
+	struct kept *k;
+
 	if (forge == NULL)
 		return;
+	LIST_EACH (&forge->kept, k, struct kept, link) {
+		child_free(k->child);
+		kept_destroy(k);
+	}
 	forget(forge);
 	free(forge->program);
 	free(forge);

@@ -7,6 +7,11 @@
  * group are as if it had executed them. They have the forge's layout of
  * addresses in common, and nothing else: no request ever reaches the forge.
  *
+ * A fork has none of its parent's pages mapped, and touches each anew: a third
+ * of what the start of a container costs. So a process that a start leaves as
+ * it was waits a while for the next one. It holds nothing of the VM that it has
+ * started: not its namespaces, its cgroup or its files.
+ *
  * On its descriptor 0 the forge gets a byte with a socket for each operation
  * and answers with the pid and a pidfd; its descriptor 1 is each operation's.
  * Upper half: the helper's side, on its loop. Lower half: the forge.
@@ -17,6 +22,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "loop/child.h"
 #include "loop/loop.h"
 
 struct op_forge;
@@ -30,6 +36,13 @@ void op_forge_free(struct op_forge *forge);
  * caller's, who has to reap the process. */
 int op_forge_fork(struct op_forge *forge, int sock, int fd, pid_t *ret_pid,
     int *ret_pidfd, struct err *err);
+
+/* A process whose operation has ended, and that waits on sock for another one
+ * (op.h): child and sock are taken. It is let go if nobody wants it soon. */
+void op_forge_keep(struct op_forge *forge, struct child *child, int sock);
+/* One of those; NULL: there is none. The child and its *ret_sock are the
+ * caller's. */
+struct child *op_forge_kept(struct op_forge *forge, int *ret_sock);
 
 /* Serves until the helper is gone. Returns in the forks only: 0, or their exit
  * status if they can't go on. In the forge it ends the process. */

@@ -275,6 +275,18 @@ cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err)
 }
 
 int
+cgroup_leave_op(const struct cgroup *cg, struct err *err)
+{
+	_cleanup_(freep)
+	char *procs = xasprintf("%s/%s/cgroup.procs",
+	    cg->roots[cg->unified].path, part_names[CGROUP_OP]);
+
+	if (write_small(procs, "0") < 0)
+		return err_errno(err, ERR_SYSTEM, errno, "enter %s", procs);
+	return 0;
+}
+
+int
 cgroup_limit_depth(
     const struct cgroup *cg, enum cgroup_part part, struct err *err)
 {

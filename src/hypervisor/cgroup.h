@@ -55,6 +55,8 @@ char *cgroup_name(
 /* Puts the calling process into op/<id> of the unified hierarchy, so that
  * whatever it starts can be found and killed. */
 int cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err);
+/* Out of it, to op itself: a process that may do something else next. */
+int cgroup_leave_op(const struct cgroup *cg, struct err *err);
 
 /* Whoever may make groups below the part's can't nest them deeper than what
  * is removed and looked into here. */

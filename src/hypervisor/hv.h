@@ -118,6 +118,9 @@ struct hv_ops {
 	/* 0: runs, limits verified. On failure parts may be left: clean(). */
 	int (*start)(const struct hv_node *node, const struct hv_vm *vm,
 	    struct hv_run *ret, struct err *err);
+	/* A start that succeeded leaves the process as it found it: fit for
+	 * another one. */
+	bool starts_cleanly;
 	/* ERR_NOT_FOUND if no run of it is alive. */
 	int (*adopt)(const struct hv_node *node, int64_t vm_id,
 	    struct hv_run *ret, struct err *err);

@@ -96,50 +96,6 @@ start_container(const struct hv_op *op, struct lxc_container *c,
 	return 0;
 }
 
-/*
- * Sysctls around the container's network, from outside: inside, /proc/sys is
- * read-only. Where the node gives no IPv6 the firewall passes none, and
- * without an address no program waits for it; ping needs no capability. A
- * kernel that lacks one of them is fine. Leaves us in the container's network
- * namespace, so it comes last.
- */
-static int
-set_sysctl(const char *path, const char *value, struct err *err)
-{
-	_cleanup_(closep)
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t len = (ssize_t)strlen(value);
-
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0 || write(fd, value, (size_t)len) != len)
-		return err_errno(err, ERR_VM_START, errno, "set its %s", path);
-	return 0;
-}
-
-static int
-set_sysctls(const struct hv_op *op, const struct hv_run *run, struct err *err)
-{
-	unsigned base = storage_id_base(op->vm->idmap_slot);
-	bool ipv6 = op->node->gateway6[0] != '\0';
-	char range[64];
-	int r;
-
-	if ((r = confine_port_prepare(op->vm_id, err)) < 0)
-		return r;
-	if (setns(run->pidfd, CLONE_NEWNET) < 0)
-		return err_errno(
-		    err, ERR_VM_START, errno, "enter its network namespace");
-	/* In the ids of who writes it. */
-	snprintf(
-	    range, sizeof(range), "%u %u", base, base + STORAGE_ID_COUNT - 1);
-	if ((r = set_sysctl(ipv6 ? "/proc/sys/net/ipv6/conf/eth0/accept_ra"
-				 : "/proc/sys/net/ipv6/conf/all/disable_ipv6",
-		 ipv6 ? "0" : "1", err)) < 0)
-		return r;
-	return set_sysctl("/proc/sys/net/ipv4/ping_group_range", range, err);
-}
-
 /* The monitor copies what the desktop writes to its console, outside of the
  * desktop's limits: not more of the CPU than this. Without a cpu controller
  * there is no such limit, as there is none on the desktop. */
@@ -170,9 +126,9 @@ hold_container(const struct hv_op *op, const struct lxc_init *init,
 	if ((r = hv_limits_verify(op, err)) < 0 ||
 	    (r = hv_io_weigh(op, err)) < 0 ||
 	    (r = lxc_init_limit(init, op, err)) < 0 ||
-	    (r = lxc_userns_limit(run, err)) < 0 ||
 	    (r = hv_record_write(op, "lxc", run, more, err)) < 0 ||
-	    (r = set_sysctls(op, run, err)) < 0)
+	    (r = confine_port_prepare(op->vm_id, err)) < 0 ||
+	    (r = lxc_sysctl_set(op, run, err)) < 0)
 		/* Nothing can be held of what has ended. */
 		return hv_wait_end(run->pidfd, 0) ? init_ended(op, run, err)
 						  : r;
@@ -211,20 +167,36 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 	return 0;
 }
 
+/* Back to where the process was: its cgroup and its mounts are the VM's. */
+static int
+leave(const struct hv_op *op, int outside, struct err *err)
+{
+	if (setns(outside, CLONE_NEWNS) < 0)
+		return err_errno(err, ERR_SYSTEM, errno,
+		    "go back to the node's mount namespace");
+	return cgroup_leave_op(&op->cg, err);
+}
+
 static int
 lxc_start(const struct hv_node *node, const struct hv_vm *vm,
     struct hv_run *ret, struct err *err)
 {
 	struct hv_run run = { .pidfd = -1, .epoch = vm->epoch };
+	_cleanup_(closep)
+	int outside = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	struct hv_op op;
 	int r;
 
+	if (outside < 0)
+		return err_errno(
+		    err, ERR_SYSTEM, errno, "open our mount namespace");
 	if ((r = hv_node_check(node, err)) < 0 ||
 	    (r = hv_vm_check(vm, err)) < 0 ||
 	    (r = hv_op_init(&op, node, vm->vm_id, err)) < 0)
 		return r;
 	op.vm = vm;
-	r = start_op(&op, &run, err);
+	if ((r = start_op(&op, &run, err)) == 0)
+		r = leave(&op, outside, err);
 	hv_op_done(&op);
 	if (r < 0) {
 		closep(&run.pidfd);
@@ -297,6 +269,7 @@ lxc_stop(
 const struct hv_ops hv_lxc = {
 	.name = "lxc",
 	.start = lxc_start,
+	.starts_cleanly = true,
 	.adopt = lxc_adopt,
 	.stop = lxc_stop,
 	.clean = hv_clean,

@@ -2,7 +2,7 @@
 /*
  * What the files of the lxc hypervisor share. lxc.c starts and stops,
  * lxc_config.c says what a container is, lxc_mounts.c makes its mount
- * namespace, lxc_userns.c limits its user namespace,
+ * namespace, lxc_sysctl.c sets what /proc/sys has for it,
  * lxc_devices.c gives it devices, lxc_init.c its process 1.
  */
 #ifndef HYPERVISOR_LXC_PRIV_H
@@ -47,8 +47,9 @@ int lxc_config_set(const struct hv_op *op, const struct lxc_init *init,
 int lxc_devices_make(const struct hv_op *op, uid_t base, struct err *err);
 int lxc_devices_config(
     const struct hv_op *op, struct lxc_container *c, struct err *err);
-/* Limits of what the kernel counts for its users; run->pidfd is its init. */
-int lxc_userns_limit(const struct hv_run *run, struct err *err);
+/* Limits of its users, and its network's settings; run->pidfd is its init. */
+int lxc_sysctl_set(
+    const struct hv_op *op, const struct hv_run *run, struct err *err);
 
 /* One `key = value`, with the key in the error. */
 int lxc_config_item(struct lxc_container *c, struct err *err, const char *key,

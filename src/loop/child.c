@@ -323,6 +323,16 @@ child_adopt(struct loop *loop, pid_t pid, int pidfd, int64_t deadline_ms,
 	return new_child(loop, pid, pidfd, false, deadline_ms, cb, arg);
 }
 
+void
+child_pass(struct child *child, int64_t deadline_ms, child_cb cb, void *arg)
+{
+	child->cb = cb;
+	child->arg = arg;
+	timer_stop(&child->timer);
+	if (deadline_ms > 0)
+		timer_start(&child->timer, deadline_ms);
+}
+
 pid_t
 child_pid(const struct child *child)
 {

@@ -49,6 +49,9 @@ struct child *child_spawn(struct loop *loop, const struct child_spec *spec,
  * be about to become the leader of a group of its own. pidfd is taken. */
 struct child *child_adopt(struct loop *loop, pid_t pid, int pidfd,
     int64_t deadline_ms, child_cb cb, void *arg);
+/* From now on it is another's: a new deadline and another callback. */
+void child_pass(
+    struct child *child, int64_t deadline_ms, child_cb cb, void *arg);
 pid_t child_pid(const struct child *child);
 void child_kill(struct child *child, int signum); /* the whole group */
 /* Kills the group, forgets the callback; the zombie is reaped later. Not
