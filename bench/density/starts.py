@@ -71,6 +71,12 @@ def children(pid):
         f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
+def node_cpu_ms(helper):
+    """The helper, main, the forge and the processes of operations: those
+    that have ended, and those that wait for another one."""
+    return sum(map(cpu_ms, [helper, *children(helper)]))
+
+
 def wait_idle(helper, idle):
     """Until the helper has only the children that it has when idle: what
     ends after a VM is `stopped` is no part of the next start."""
@@ -190,14 +196,13 @@ def bench(n):
             start_all(farm, vms[:4])      # warm-up: checkout, caches
             stop_all(farm, vms[:4])
             peer.start_ms()
-            pids = farm.pids("qvd-hkd-main", "main") + farm.pids("qvd-hkd")
             helper = farm.pids("qvd-hkd")[0]
             idle = children(helper)
             for _ in range(ROUNDS):
                 wait_idle(helper, idle)
-                before = sum(map(cpu_ms, pids))
+                before = node_cpu_ms(helper)
                 seconds = start_all(farm, vms)
-                ours.append((sum(map(cpu_ms, pids)) - before) / n)
+                ours.append((node_cpu_ms(helper) - before) / n)
                 rates.append(n / seconds)
                 peers += [peer.start_ms() for _ in range(10)]
                 waits += [row[0] for row in farm.sql(

@@ -274,15 +274,24 @@ cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err)
 	return 0;
 }
 
+/* Of v2, a group whose members have controllers has no processes itself; op
+ * has none of those. */
 int
-cgroup_leave_op(const struct cgroup *cg, struct err *err)
+cgroup_leave(const struct cgroup *cg, struct err *err)
 {
-	_cleanup_(freep)
-	char *procs = xasprintf("%s/%s/cgroup.procs",
-	    cg->roots[cg->unified].path, part_names[CGROUP_OP]);
+	int i;
 
-	if (write_small(procs, "0") < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "enter %s", procs);
+	for (i = 0; i < cg->n_roots; i++) {
+		const struct cgroup_root *root = &cg->roots[i];
+		_cleanup_(freep)
+		char *file = xasprintf("%s/%scgroup.procs", root->path,
+		    root->unified ? "op/" : "");
+
+		/* liblxc has used each hierarchy that there is. */
+		if (write_small(file, "0") < 0)
+			return err_errno(
+			    err, ERR_SYSTEM, errno, "enter %s", file);
+	}
 	return 0;
 }
 

@@ -9,6 +9,7 @@
  *	<top>/mon/<id>	liblxc's monitor
  *	<top>/ct/<id>	the desktop; limits are here
  *	<top>/pivot	where a monitor goes before it removes its own group
+ *	<top>, of v2 <top>/op	a process that waits for its next start
  *
  * <top> is [node] cgroup: nothing outside of it is ever touched. Used by the
  * operation processes and, for finding a monitor, by the helper.
@@ -55,8 +56,9 @@ char *cgroup_name(
 /* Puts the calling process into op/<id> of the unified hierarchy, so that
  * whatever it starts can be found and killed. */
 int cgroup_enter_op(const struct cgroup *cg, int64_t vm_id, struct err *err);
-/* Out of it, to op itself: a process that may do something else next. */
-int cgroup_leave_op(const struct cgroup *cg, struct err *err);
+/* Out of the VM's groups, once liblxc has made them: it puts the process that
+ * asks for a container into the monitor's, as it does the monitor. */
+int cgroup_leave(const struct cgroup *cg, struct err *err);
 
 /* Whoever may make groups below the part's can't nest them deeper than what
  * is removed and looked into here. */

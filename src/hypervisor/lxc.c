@@ -174,7 +174,7 @@ leave(const struct hv_op *op, int outside, struct err *err)
 	if (setns(outside, CLONE_NEWNS) < 0)
 		return err_errno(err, ERR_SYSTEM, errno,
 		    "go back to the node's mount namespace");
-	return cgroup_leave_op(&op->cg, err);
+	return cgroup_leave(&op->cg, err);
 }
 
 static int

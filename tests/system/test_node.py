@@ -507,18 +507,84 @@ def test_helper_killed_while_starting(node):
     node.vm(1, node.default)
 
 
+def operation_processes(node):
+    """(the forge, those that have started something and wait)."""
+    found = [], []
+    helper = node.proc.pid
+    for pid in map(int, pathlib.Path(
+            f"/proc/{helper}/task/{helper}/children").read_text().split()):
+        with contextlib.suppress(FileNotFoundError):
+            proc = pathlib.Path(f"/proc/{pid}")
+            if (proc / "comm").read_text() == "qvd-hkd-vm\n":
+                ours = f"/{node.id}" in (proc / "cgroup").read_text()
+                found[ours].append(pid)
+    assert len(found[0]) <= 1, found
+    return found
+
+
+def place(pid):
+    """All that a process is in, and what it has open."""
+    proc = pathlib.Path(f"/proc/{pid}")
+    state = {f"ns/{n}": os.readlink(proc / "ns" / n)
+             for n in os.listdir(proc / "ns")}
+    state["mounts"] = (proc / "mountinfo").read_text()
+    state["limits"] = (proc / "limits").read_text()
+    state["where"] = os.readlink(proc / "cwd"), os.readlink(proc / "root")
+    for key in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs",
+                "Umask", "Threads", "SigBlk", "SigIgn", "SigCgt"):
+        state[key] = status(pid, key)
+    return state
+
+
+def test_a_process_starts_many(node):
+    """What has started a container starts the next one, too, and has nothing
+    of the first: it must not hold what a stop ends, nor carry it over."""
+    for vm in (31, 32, 33):
+        node.vm(vm, node.default, home_mb=32 * (vm % 2), idmap_slot=vm,
+                volatile=vm == 32)
+        [forge], [kept] = operation_processes(node)
+        before = place(forge)
+        before["ns/net"] = run(*node.in_net, "readlink",
+                               "/proc/self/ns/net").strip()
+        assert place(kept) == before
+        eventually(lambda pid=kept: set(os.listdir(f"/proc/{pid}/fd")) ==
+                   {"0", "1", "2"}, what="it has files open")
+        groups = pathlib.Path(f"/proc/{kept}/cgroup").read_text().split()
+        assert all(g.endswith((f"/{node.id}", f"/{node.id}/op"))
+                   for g in groups), groups
+        assert vm == 31 or kept == first
+        first = kept
+    pidfd = os.pidfd_open(first)
+    # One that failed isn't fit for another; nor is what did something else.
+    assert fails(node, "vm.start", **node.spec(34, "0" * 64))
+    assert ended(pidfd, 5)
+    for vm in (31, 32, 33):
+        node.ask("vm.stop", vm_id=vm, grace_ms=5000)
+        node.ask("vm.clean", vm_id=vm)
+        assert not node.left(vm)
+    assert not operation_processes(node)[1]
+    # One that nobody needs goes.
+    node.vm(31, node.default)
+    [kept] = operation_processes(node)[1]
+    idle = os.pidfd_open(kept)
+    assert ended(idle, 60)
+    for fd in pidfd, idle:
+        os.close(fd)
+
+
 def test_forge_killed(node):
     """The process that operations are forked from is replaced; what it made
     lives on."""
     node.vm(1, node.default)
-    helper = pathlib.Path(f"/proc/{node.proc.pid}")
-    forge = [int(p) for p in
-             (helper / f"task/{node.proc.pid}/children").read_text().split()
-             if pathlib.Path(f"/proc/{p}/comm").read_text() == "qvd-hkd-vm\n"]
-    assert len(forge) == 1, forge
-    os.kill(forge[0], signal.SIGKILL)
+    forge, kept = operation_processes(node)
+    for pid in forge + kept:
+        pidfd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert ended(pidfd, 5)
+        os.close(pidfd)
     result, pidfd = node.vm(2, node.default)
     assert not ended(pidfd, 0)
+    assert not set(forge + kept) & set(sum(operation_processes(node), []))
     assert node.ask("vm.limits", vm_id=1)["memory_mb"] == 64
     for vm in (1, 2):
         node.ask("vm.stop", vm_id=vm, grace_ms=0)
@@ -612,6 +678,8 @@ def test_pure_cgroup_v2():
         checksum = n.image()
         result, pidfd = n.vm(1, checksum)
         assert result["pid"]
+        n.vm(2, checksum)
+        assert len(operation_processes(n)[1]) == 1
         assert n.ask("vm.limits", vm_id=1)["memory_mb"] == \
             (64 if v2_limits() else -1)
         n.kill()
@@ -625,6 +693,7 @@ def test_pure_cgroup_v2():
         assert ended(pidfd, 0) and ended(fd, 0)
         n.ask("vm.clean", vm_id=1)
         assert not n.left(1)
+        n.remove_vms()
 
 
 @pytest.mark.skipif(v2_limits(), reason="cgroup v2 has controllers here")

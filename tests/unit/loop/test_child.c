@@ -149,6 +149,22 @@ a_deaf_child_is_killed_after_the_grace(void **state)
 }
 
 static void
+one_that_is_passed_on_is_anothers(void **state)
+{
+	struct child_spec spec = { .deadline_ms = 1000 };
+	struct ended first = { 0 }, second = { 0 }, third = { 0 };
+	struct child *child = shell("sleep 1000", &spec, &first);
+
+	child_pass(child, 0, on_end, &second);
+	run_for(1500); /* the first deadline is no more */
+	assert_int_equal(second.calls, 0);
+	child_pass(child, 1, on_end, &third);
+	run_until(third.calls == 1);
+	assert_true(third.timed_out);
+	assert_int_equal(first.calls + second.calls, 0);
+}
+
+static void
 freeing_kills_without_a_callback(void **state)
 {
 	struct child_spec spec = { 0 };
@@ -184,6 +200,7 @@ main(void)
 		loop_test(passes_exactly_the_given_descriptors),
 		loop_test(a_deadline_kills_the_whole_group),
 		loop_test(a_deaf_child_is_killed_after_the_grace),
+		loop_test(one_that_is_passed_on_is_anothers),
 		loop_test(freeing_kills_without_a_callback),
 		loop_test(ignored_signals_are_not_inherited),
 	};
