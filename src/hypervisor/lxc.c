@@ -132,12 +132,21 @@ hold_container(const struct hv_op *op, const struct lxc_init *init,
 		/* Nothing can be held of what has ended. */
 		return hv_wait_end(run->pidfd, 0) ? init_ended(op, run, err)
 						  : r;
-	limit_monitor(op);
 	return 0;
 }
 
+/* Back to where the process was: its cgroups and its mounts are the VM's. */
 static int
-start_op(struct hv_op *op, struct hv_run *run, struct err *err)
+leave(const struct hv_op *op, int outside, struct err *err)
+{
+	if (setns(outside, CLONE_NEWNS) < 0)
+		return err_errno(err, ERR_SYSTEM, errno,
+		    "go back to the node's mount namespace");
+	return cgroup_leave(&op->cg, err);
+}
+
+static int
+start_op(struct hv_op *op, int outside, struct hv_run *run, struct err *err)
 {
 	_cleanup_(container_putp)
 	struct lxc_container *c = NULL;
@@ -161,20 +170,12 @@ start_op(struct hv_op *op, struct hv_run *run, struct err *err)
 	if ((r = start_container(op, c, run, err)) < 0)
 		return r;
 	hv_phase(run, "container", &since);
-	if ((r = hold_container(op, init, run, err)) < 0)
+	if ((r = hold_container(op, init, run, err)) < 0 ||
+	    (r = leave(op, outside, err)) < 0)
 		return r;
+	limit_monitor(op); /* we were in its group */
 	hv_phase(run, "verify", &since);
 	return 0;
-}
-
-/* Back to where the process was: its cgroup and its mounts are the VM's. */
-static int
-leave(const struct hv_op *op, int outside, struct err *err)
-{
-	if (setns(outside, CLONE_NEWNS) < 0)
-		return err_errno(err, ERR_SYSTEM, errno,
-		    "go back to the node's mount namespace");
-	return cgroup_leave(&op->cg, err);
 }
 
 static int
@@ -195,8 +196,7 @@ lxc_start(const struct hv_node *node, const struct hv_vm *vm,
 	    (r = hv_op_init(&op, node, vm->vm_id, err)) < 0)
 		return r;
 	op.vm = vm;
-	if ((r = start_op(&op, &run, err)) == 0)
-		r = leave(&op, outside, err);
+	r = start_op(&op, outside, &run, err);
 	hv_op_done(&op);
 	if (r < 0) {
 		closep(&run.pidfd);
