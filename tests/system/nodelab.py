@@ -284,8 +284,9 @@ class Node:
         return self.ask_fd("vm.start", **self.spec(vm_id, checksum, **more))
 
     def connect(self, vm_id, wait_ms=5000):
+        most = 180000  # that the helper accepts
         _, fd = self.ask_fd("vm.channel", vm_id=vm_id,
-                             wait_ms=wait_ms * SLOW)
+                             wait_ms=min(wait_ms * SLOW, most))
         s = socket.socket(fileno=fd)
         s.settimeout(10 * SLOW)
         return s
