@@ -5,11 +5,14 @@
  * are read twice; the repository makes one object of them again.
  */
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -83,12 +86,36 @@ read_fd(void *buf, size_t size, void *arg, struct err *err)
 	return n;
 }
 
+/* Users and groups that it names (linux/posix_acl_xattr.h), as the desktop sees
+ * them. */
+static void
+portable_acl(char *value, size_t len, uid_t id_base)
+{
+	struct posix_acl_xattr_entry e;
+	size_t at;
+	uint32_t id;
+
+	for (at = sizeof(struct posix_acl_xattr_header); at + sizeof(e) <= len;
+	     at += sizeof(e)) {
+		memcpy(&e, value + at, sizeof(e));
+		id = le32toh(e.e_id);
+		if ((le16toh(e.e_tag) != ACL_USER &&
+			le16toh(e.e_tag) != ACL_GROUP) ||
+		    id < id_base)
+			continue;
+		e.e_id = htole32(id - id_base);
+		memcpy(value + at, &e, sizeof(e));
+	}
+}
+
 /* Capabilities that a desktop's root has set are its own user namespace's:
  * version 3, with the id of that root (linux/capability.h). In an image they
  * are version 2, for whoever runs it. */
 static size_t
-portable_xattr(const char *name, char *value, size_t len)
+portable_xattr(const char *name, char *value, size_t len, uid_t id_base)
 {
+	if (str_starts(name, "system.posix_acl_"))
+		portable_acl(value, len, id_base);
 	if (!str_eq(name, "security.capability") || len != 24 || value[3] != 3)
 		return len;
 	value[3] = 2;
@@ -96,7 +123,7 @@ portable_xattr(const char *name, char *value, size_t len)
 }
 
 static GVariant *
-xattrs_of(int fd)
+xattrs_of(int fd, uid_t id_base)
 {
 	_cleanup_(freep)
 	char *names = NULL;
@@ -114,7 +141,7 @@ xattrs_of(int fd)
 	for (p = names; n > 0 && p < names + n; p += strlen(p) + 1)
 		if ((len = fgetxattr(fd, p, value, XATTRS_MAX)) >= 0)
 			image_xattrs_add(&xattrs, p, value,
-			    portable_xattr(p, value, (size_t)len));
+			    portable_xattr(p, value, (size_t)len, id_base));
 	return image_xattrs_end(&xattrs);
 }
 
@@ -123,9 +150,9 @@ static int
 add_entry(const struct walk *w, int dir, const char *base, int fd,
     const char *path, const struct stat *st, struct err *err)
 {
-	_cleanup_(variant_unrefp)
-	GVariant *xattrs = fd < 0 ? NULL : xattrs_of(fd);
 	const struct image_import *import = w->tree->import;
+	_cleanup_(variant_unrefp)
+	GVariant *xattrs = fd < 0 ? NULL : xattrs_of(fd, import->id_base);
 	struct reader reader = { w, path, fd, (uint64_t)st->st_size, 0 };
 	char target[PATH_MAX];
 	struct image_entry e = {

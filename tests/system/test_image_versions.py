@@ -5,6 +5,7 @@ changed in a desktop, what differs, tags, retiring, cancelling, garbage."""
 import fcntl
 import os
 import re
+import struct
 import subprocess
 import tarfile
 import threading
@@ -71,12 +72,24 @@ echo litter > /tmp/litter; echo mine > /home/mine
 """
 
 
+def acl(group):
+    """Of a file that its owner may write, and a group read, too."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in (
+        (1, 6, 0xffffffff), (4, 4, 0xffffffff), (8, 4, group),
+        (16, 4, 0xffffffff), (32, 4, 0xffffffff)))
+
+
 def test_commit_what_was_done_in_a_desktop(busybox_farm, vm):
     farm = busybox_farm
     base = farm.qvd("image", "show", "busybox:default", json=True)
     refused(farm, "image", "commit", vm, status=16, text="it has not run")
     farm.qvd("vm", "start", vm)
     inside(farm, vm, CHANGES)
+    # On the node its ids are others.
+    seen = "/proc/{}/root/etc/new".format(farm.one(
+        "SELECT pid FROM vm_runtimes WHERE vm_id = %s", vm))
+    os.setxattr(seen, "system.posix_acl_access",
+                acl(os.stat(seen).st_uid - 7 + 4))
     refused(farm, "image", "commit", vm, status=16, text="VM 1 runs; stop it")
     farm.qvd("vm", "stop", vm)
     farm.qvd("image", "commit", "alice/desk", "--message", "What I did")
@@ -88,6 +101,7 @@ def test_commit_what_was_done_in_a_desktop(busybox_farm, vm):
     assert (new / "etc/new").read_text() == "new\n"
     st = (new / "etc/new").stat()
     assert (st.st_uid, st.st_gid) == (7, 8), "ids as the desktop sees them"
+    assert os.getxattr(new / "etc/new", "system.posix_acl_access") == acl(4)
     assert (new / "etc/os-release").read_text() == "changed\n"
     assert not (new / "etc/hosts").exists()
     assert [p.name for p in (new / "etc/skel").iterdir()] == ["fresh"]
