@@ -69,7 +69,8 @@ image_is_account_file(const char *path)
 {
 	static const char *const files[] = { "etc/passwd", "etc/passwd-",
 		"etc/group", "etc/group-", "etc/shadow", "etc/shadow-",
-		"etc/gshadow", "etc/gshadow-", "etc/subuid", "etc/subgid" };
+		"etc/gshadow", "etc/gshadow-", "etc/subuid", "etc/subuid-",
+		"etc/subgid", "etc/subgid-" };
 
 	return is_one_of(path, files, ARRAY_SIZE(files));
 }

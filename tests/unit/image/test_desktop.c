@@ -52,6 +52,7 @@ what_passes_with_the_run(void **state)
 	assert_false(image_is_of_run("./usr/lib/qvd/qvd-vma"));
 	assert_true(image_is_of_node("./usr/lib/qvd/qvd-vma"));
 	assert_true(image_is_account_file("./etc/gshadow-"));
+	assert_true(image_is_account_file("etc/subuid-"));
 	assert_false(image_is_account_file("./usr/etc/passwd"));
 }
 
