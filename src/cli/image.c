@@ -201,7 +201,8 @@ static const struct command commands[] = {
 	{ "commit", run_image_commit, commit_args,
 	    "Makes a new version of what was changed in a desktop",
 	    "The VM must be stopped, and its OSF's root persistent. The user's "
-	    "account, home and temporary files are left out." },
+	    "account, home and temporary files are left out, and what each "
+	    "desktop has of its own (its machine id)." },
 	{ "build", run_image_build, build_args,
 	    "Makes a new version from a recipe",
 	    "Builds the recipe, unless that was done before, and imports "

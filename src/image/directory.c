@@ -29,6 +29,7 @@ struct walk {
 	const char *source;
 	uint64_t before, total; /* entries, for the percents */
 	dev_t dev;
+	bool as_it_was; /* of the image below the desktop */
 };
 
 struct reader {
@@ -206,6 +207,9 @@ take(const struct walk *w, int dir, const char *base, const char *path,
 	return r;
 }
 
+static int walk_one(const struct walk *w, int dir, const char *base,
+    const char *path, struct err *err);
+
 /* What the node or the run has made of it stays what the desktop's image had
  * there, or nothing. That image's links may lead anywhere. */
 static int
@@ -223,39 +227,44 @@ take_as_it_was(const struct walk *w, const char *path, struct err *err)
 	int under = -1;
 	_cleanup_(closep)
 	int dir = -1;
-	_cleanup_(closep)
-	int fd = -1;
 	struct stat st;
 
 	was.source = w->tree->import->under;
+	was.as_it_was = true;
 	under = open(was.source, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (under < 0)
+	if (under < 0 || fstat(under, &st) < 0)
 		return read_failed(&was, path, err);
+	was.dev = st.st_dev;
 	dir = (int)syscall(SYS_openat2, under, above, &how, sizeof(how));
-	if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    S_ISDIR(st.st_mode))
+	if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
-	return take(&was, dir, base, path, &st, &fd, err);
+	return walk_one(&was, dir, base, path, err);
+}
+
+/* Is it not the desktop's own, and so as it was in its image? */
+static bool
+is_as_it_was(const struct walk *w, const char *path)
+{
+	return w->tree->import->under != NULL && !w->as_it_was &&
+	       (image_is_of_node(path) || image_is_passing(path));
 }
 
 static int
 walk_one(const struct walk *w, int dir, const char *base, const char *path,
     struct err *err)
 {
-	const struct image_import *import = w->tree->import;
 	_cleanup_(closep)
 	int fd = -1;
 	struct stat st;
 	int r;
 
-	if (import->under != NULL && image_is_of_node(path))
+	if (is_as_it_was(w, path))
 		return take_as_it_was(w, path, err);
 	if ((r = take(w, dir, base, path, &st, &fd, err)) < 0)
 		return r;
-	if (!S_ISDIR(st.st_mode) || st.st_dev != w->dev ||
-	    (import->is_desktop && image_is_passing(path)))
-		return 0;
-	return walk_dir(w, fd, path, err);
+	return S_ISDIR(st.st_mode) && st.st_dev == w->dev
+		   ? walk_dir(w, fd, path, err)
+		   : 0;
 }
 
 /* How deep it may go is limited by image_tree_add(). */
