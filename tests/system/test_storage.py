@@ -561,6 +561,25 @@ def test_btrfs_roots(btrfs):
     leave(node)
 
 
+def test_commit_of_a_btrfs_root(btrfs):
+    node = btrfs
+    vm = Home(node, 35, "auto", root_store="btrfs")
+    vm.sh("echo mine >/etc/mark; chown 7 /etc/mark; rm /etc/tiny; "
+          "echo id >/etc/machine-id; echo passing >/tmp/passing")
+    stop(node, 35)
+    done = node.ask("image.commit", image_id=35, vm_id=35, base=node.default,
+                    idmap_slot=0, author="test", message="", version="35")
+    node.ask("image.checkout", checksum=done["checksum"])
+    trees = node.data / "images/trees"
+    new, old = trees / done["checksum"], trees / node.default
+    assert (new / "etc/mark").read_text() == "mine\n"
+    assert (new / "etc/mark").stat().st_uid == 7
+    assert not (new / "etc/tiny").exists()
+    for same in ("etc/machine-id", "tmp/passing", "usr/lib/qvd/qvd-vma"):
+        assert (new / same).exists() == (old / same).exists(), same
+    node.ask("image.verify", checksum=done["checksum"])
+
+
 def test_btrfs_root_elsewhere(node):
     e = fails(node, "image.checkout", checksum=node.default,
               root_store="btrfs")
