@@ -3,12 +3,12 @@
  * One operation at a time in a process of its own: the helper starts
  * qvd-hkd-image, or has qvd-hkd-vm forked (op_forge.h), with a SOCK_SEQPACKET
  * pair on descriptor 0, sends one JSON request, and gets any number of
- * {"progress": {}} and one
- * {"result": {}} (with at most one descriptor) or {"error": {}}. One that says
- * {"stay": true} with its result is kept for another operation (op_forge.h);
- * any other ends. An operation has a deadline and is killed with its group;
- * what has left the group on purpose (a container's monitor) stays. Upper half:
- * the helper's side, on its loop. Lower half: the process's side, blocking.
+ * {"progress": {}} and one {"result": {}} (with at most one descriptor) or
+ * {"error": {}}. A process that says {"stay": true} with its result is kept for
+ * another operation; any other ends. An operation has a deadline and is killed
+ * with its group; what has left the group on purpose (a container's monitor)
+ * stays. Upper half: the helper's side, on its loop. Lower half: the process's
+ * side, blocking.
  */
 #ifndef HKD_OP_H
 #define HKD_OP_H
