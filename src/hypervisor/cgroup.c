@@ -287,8 +287,9 @@ cgroup_leave(const struct cgroup *cg, struct err *err)
 		char *file = xasprintf("%s/%scgroup.procs", root->path,
 		    root->unified ? "op/" : "");
 
-		/* liblxc has used each hierarchy that there is. */
-		if (write_small(file, "0") < 0)
+		/* Where there is no such group liblxc was told not to use the
+		 * hierarchy. */
+		if (write_small(file, "0") < 0 && errno != ENOENT)
 			return err_errno(
 			    err, ERR_SYSTEM, errno, "enter %s", file);
 	}
