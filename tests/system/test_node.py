@@ -527,7 +527,6 @@ def place(pid):
     proc = pathlib.Path(f"/proc/{pid}")
     state = {f"ns/{n}": os.readlink(proc / "ns" / n)
              for n in os.listdir(proc / "ns")}
-    state["mounts"] = (proc / "mountinfo").read_text()
     state["limits"] = (proc / "limits").read_text()
     state["where"] = os.readlink(proc / "cwd"), os.readlink(proc / "root")
     for key in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs",
