@@ -563,6 +563,7 @@ def test_btrfs_roots(btrfs):
 
 def test_commit_of_a_btrfs_root(btrfs):
     node = btrfs
+    checked_out(node, node.default)
     vm = Home(node, 35, "auto", root_store="btrfs")
     vm.sh("echo mine >/etc/mark; chown 7 /etc/mark; rm /etc/tiny; "
           "echo id >/etc/machine-id; echo passing >/tmp/passing")
@@ -578,6 +579,7 @@ def test_commit_of_a_btrfs_root(btrfs):
     for same in ("etc/machine-id", "tmp/passing", "usr/lib/qvd/qvd-vma"):
         assert (new / same).exists() == (old / same).exists(), same
     node.ask("image.verify", checksum=done["checksum"])
+    leave(node)
 
 
 def test_btrfs_root_elsewhere(node):
