@@ -58,6 +58,7 @@ def test_the_machine():
     assert pathlib.Path("/proc/1/comm").read_text() == "systemd\n"
 
 
+CPU_PRESSURE = 7  # its place in src/model/usage.h
 LIMITS = {"memory.max": str(96 * MB), "memory.swap.max": str(32 * MB),
           "cpu.max": "50000 100000", "cpu.weight": "200", "pids.max": "40",
           "io.bfq.weight": "250"}
@@ -97,7 +98,7 @@ def test_quota_throttles_and_presses(node):
 
     def usage():
         mine, = [u for u in node.ask("vm.usage")["vms"] if u[0] == 1]
-        return mine[-3] > 0  # of its processor time: src/model/usage.h
+        return mine[CPU_PRESSURE] > 0
     eventually(usage, 60)
 
 
