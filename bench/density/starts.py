@@ -73,8 +73,14 @@ def children(pid):
 
 def node_cpu_ms(helper):
     """The helper, main, the forge and the processes of operations: those
-    that have ended, and those that wait for another one."""
-    return sum(map(cpu_ms, [helper, *children(helper)]))
+    that have ended, and those that wait for another one. Once more when one
+    ends meanwhile: it would be counted twice, or not at all."""
+    while True:
+        before = children(helper)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            spent = sum(map(cpu_ms, [helper, *before]))
+            if children(helper) == before:
+                return spent
 
 
 def wait_idle(helper, idle):

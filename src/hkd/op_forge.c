@@ -59,10 +59,8 @@ forget(struct op_forge *forge)
 }
 
 static void
-kept_destroy(void *arg)
+kept_destroy(struct kept *k)
 {
-	struct kept *k = arg;
-
 	list_del(&k->link);
 	timer_done(&k->timer);
 	closep(&k->sock);

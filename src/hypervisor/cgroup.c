@@ -284,8 +284,9 @@ cgroup_leave(const struct cgroup *cg, struct err *err)
 	for (i = 0; i < cg->n_roots; i++) {
 		const struct cgroup_root *root = &cg->roots[i];
 		_cleanup_(freep)
-		char *file = xasprintf("%s/%scgroup.procs", root->path,
-		    root->unified ? "op/" : "");
+		char *file = xasprintf("%s%s%s/cgroup.procs", root->path,
+		    root->unified ? "/" : "",
+		    root->unified ? part_names[CGROUP_OP] : "");
 
 		/* Where there is no such group liblxc was told not to use the
 		 * hierarchy. */

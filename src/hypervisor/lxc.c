@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,7 +16,6 @@
 #include "base/time.h"
 #include "confine/confine.h"
 #include "hypervisor/lxc_priv.h"
-#include "storage/storage.h"
 
 #define GONE_WAIT_MS 5000 /* from the init's end to the monitor's */
 

@@ -41,7 +41,12 @@ static const struct setting limits[] = {
 	{ "user/max_uts_namespaces", "256" },
 	{ "user/max_cgroup_namespaces", "64" },
 	{ "user/max_time_namespaces", "64" },
-	/* Ping needs no capability; all of its groups (STORAGE_ID_COUNT). */
+	{ NULL, NULL },
+};
+
+/* Ping needs no capability, of whichever group. */
+_Static_assert(STORAGE_ID_COUNT == 65536, "ping_group_range");
+static const struct setting network[] = {
 	{ "net/ipv4/ping_group_range", "0 65535" },
 	{ NULL, NULL },
 };
@@ -57,11 +62,9 @@ static const struct setting with_ipv6[] = {
 	{ NULL, NULL },
 };
 
-_Static_assert(STORAGE_ID_COUNT == 65536, "ping_group_range");
-
 struct task {
 	int pidfd; /* the container's init */
-	const struct setting *lists[2];
+	const struct setting *lists[3];
 	const struct setting *failed; /* NULL: none yet */
 	bool inside;
 };
@@ -110,7 +113,7 @@ lxc_sysctl_set(
 	bool ipv6 = op->node->gateway6[0] != '\0';
 	struct task task = {
 		.pidfd = run->pidfd,
-		.lists = { limits, ipv6 ? with_ipv6 : without_ipv6 },
+		.lists = { limits, network, ipv6 ? with_ipv6 : without_ipv6 },
 	};
 	int status = -1;
 	pid_t pid = clone(write_settings, stack + sizeof(stack),
