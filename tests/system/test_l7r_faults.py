@@ -639,19 +639,21 @@ def test_guessing_gets_slower_for_the_guesser_only(lab):
 
 
 def test_unknown_users_take_as_long(lab):
+    """By the processor time of who checks passwords: the clock counts what
+    else the machine does, too. Without the hash it is some hundredths."""
     lab.add_user("known", "right")
 
     def measure(login):
-        times = []
-        for i in range(2):
+        costs = []
+        for i in range(3):
+            before = lab.processor_time("auth")
             with Client(lab, login, "wrong") as c:
-                began = time.monotonic()
                 assert c.get("/qvd/list_of_vm").status == 401
-                times.append(time.monotonic() - began)
-        return min(times)
+            costs.append(lab.processor_time("auth") - before)
+        return min(costs)
 
     known, unknown = measure("known"), measure("unknown")
-    assert 0.5 < known / unknown < 2
+    assert 0.25 < known / unknown < 4, (known, unknown)
 
 
 # What the roles may
