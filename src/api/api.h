@@ -40,6 +40,8 @@ struct api {
 	int64_t rollout_due_ms;
 	bool rollout_asking, rollout_again;
 	struct timer expiry_timer; /* expiry.c */
+	struct timer upload_timer; /* uploads.c */
+	int upload_dir;            /* upload_files.h */
 };
 
 enum permission {
@@ -58,6 +60,7 @@ struct route {
 	route_handler handler;
 	const char *action; /* in audit; NULL: changes nothing */
 	const struct resource *resource;
+	bool takes_bytes; /* its body is no JSON */
 };
 extern const struct route routes[]; /* ends with a NULL method */
 
@@ -86,6 +89,8 @@ struct request {
 	const char *word; /* {tag}, {key} */
 	struct http_params query;
 	json_t *body; /* NULL: none */
+	char *bytes;  /* the body of a route that takes_bytes, NULL: none */
+	size_t bytes_len;
 	bool wait;
 	bool wants_stream; /* it may become one: respond_stream() */
 	bool committing;
@@ -203,7 +208,7 @@ struct resource {
 extern const struct resource resource_tenants, resource_users, resource_osfs,
     resource_images, resource_vms, resource_hosts, resource_homes,
     resource_rollouts, resource_rollbacks, resource_expiries,
-    resource_distributions;
+    resource_distributions, resource_uploads;
 
 void resource_list(struct request *req);
 void resource_get(struct request *req);
@@ -246,6 +251,12 @@ void rollout_widen(struct request *req);
 /* Once, when there is a loop; and whenever a roll-out may be moved on. */
 void rollouts_init(struct api *api);
 void rollouts_wake(struct api *api);
+void upload_add(struct request *req);
+void upload_put(struct request *req);
+/* Once, when there is a loop; and when uploads may be needed no more. */
+void uploads_init(struct api *api);
+void uploads_settle(struct api *api);
+void uploads_sweep(struct api *api);
 void vm_expire(struct request *req);
 /* The same for runs that expire. */
 void expiry_init(struct api *api);

@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "api/images.h"
+#include "api/upload_files.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -70,7 +71,7 @@ static const struct db_stmt list = { "image_list",
 	6 };
 
 static const char *const add[] = { "osf_id", "version", "source", "message",
-	"vm_id", "hold", NULL };
+	"vm_id", "hold", "upload_id", NULL };
 static const char *const set[] = { "message", "blocked", NULL };
 static const struct db_stmt update = { "image_update",
 	"UPDATE images SET message = nullif(coalesce($2, message), ''), "
@@ -97,8 +98,8 @@ const struct resource resource_images = { "images", "image", "image", view,
 
 /* $1 osf (NULL: the VM's), $2 version or NULL: the date and a number that
  * nothing of the OSF has or had, $3 source, $4 message, $5 author, $6 this
- * node, $7 tags, $8 VM, $9 hold. A VM's commit comes from the image that it
- * ran from. */
+ * node, $7 tags, $8 VM, $9 hold, $10 upload. A VM's commit comes from the image
+ * that it ran from. */
 static const struct db_stmt insert = { "image_insert",
 	"WITH w AS (SELECT coalesce($1::int, v.osf_id) AS osf_id, v.id, "
 	"'/vms/' || u.login || '/' || v.name AS source, r.image_id AS base, "
@@ -119,17 +120,17 @@ static const struct db_stmt insert = { "image_insert",
 	"o AS (UPDATE osfs SET version_day = c.day, "
 	"version_count = c.number + 1 FROM c WHERE osfs.id = c.osf_id), "
 	"n AS (INSERT INTO images (osf_id, version, source, message, "
-	"author, host_id, parent_id, vm_id, hold) SELECT w.osf_id, "
+	"author, host_id, parent_id, vm_id, hold, upload_id) SELECT w.osf_id, "
 	"coalesce($2::text, (SELECT version FROM c)), coalesce($3, w.source), "
 	"nullif($4, ''), $5, (SELECT id FROM hosts WHERE name = $6), "
 	"CASE WHEN $8::int IS NOT NULL THEN w.base ELSE "
 	"(SELECT image_id FROM image_tags t WHERE t.osf_id = w.osf_id "
-	"AND tag = 'head') END, $8::int, coalesce($9::bool, false) "
+	"AND tag = 'head') END, $8::int, coalesce($9::bool, false), $10::int "
 	"FROM w RETURNING id), "
 	"p AS (INSERT INTO properties (kind, object_id, key, value) "
 	"SELECT 'image', id, 'import.tags', $7 FROM n) "
 	"SELECT id FROM n",
-	9 };
+	10 };
 
 /* Why it can't be: a version that is a tag's name, a VM that isn't there or
  * not at rest. The VM's row is locked, so that none begins meanwhile, and the
@@ -141,11 +142,14 @@ static const struct db_stmt check_stmt = { "image_insert_check",
 	"image_tags WHERE osf_id = $1::int "
 	"AND tag = $2) AS is_tag, v.id IS NOT NULL AS has_vm, "
 	"v.desired = 'stopped' AND r.state = 'stopped' AS at_rest, "
-	"r.image_id IS NOT NULL AS has_run, o.root = 'volatile' AS forgets "
+	"r.image_id IS NOT NULL AS has_run, o.root = 'volatile' AS forgets, "
+	"u.name AS upload, u.arrived_bytes, u.size_bytes, h.name AS host "
 	"FROM (SELECT 1) one LEFT JOIN (SELECT * FROM vms WHERE id = $3::int "
 	"FOR UPDATE) v ON true LEFT JOIN vm_runtimes r ON r.vm_id = v.id "
-	"LEFT JOIN osfs o ON o.id = v.osf_id",
-	3 };
+	"LEFT JOIN osfs o ON o.id = v.osf_id "
+	"LEFT JOIN uploads u ON u.id = $4::int "
+	"LEFT JOIN hosts h ON h.id = u.host_id",
+	4 };
 
 static const struct db_stmt look_stmt = { "image_look",
 	"SELECT i.state, i.progress, i.error_id, i.error, " STEP
@@ -253,7 +257,39 @@ insert_image(struct request *req)
 	db_param_str(&p, in->tags);
 	param_or_null(&p, in->row.vm_id);
 	db_param_bool(&p, in->row.hold);
+	param_or_null(&p, in->row.upload_id);
 	change_exec(req, &insert, &p, on_inserted);
+}
+
+/* The import reads the upload's file. */
+static void
+insert_upload(struct request *req, const struct db_result *res)
+{
+	struct import *in = req->data;
+	const char *name = db_str(res, 0, "upload"), *host;
+	long long id = in->row.upload_id;
+
+	if (name == NULL) {
+		respond_fail(req, ERR_NOT_FOUND, "there is no upload %lld", id);
+		return;
+	}
+	host = db_str(res, 0, "host");
+	if (!str_eq(host, req->api->conf.name)) {
+		respond_fail(req, ERR_CONFLICT,
+		    "upload %lld is on host %s; import it there", id, host);
+	} else if (db_i64(res, 0, "arrived_bytes") <
+		   db_i64(res, 0, "size_bytes")) {
+		respond_fail(req, ERR_CONFLICT,
+		    "upload %lld is not whole: %lld of %lld bytes have "
+		    "arrived; 'qvd upload add FILE' goes on with it",
+		    id, (long long)db_i64(res, 0, "arrived_bytes"),
+		    (long long)db_i64(res, 0, "size_bytes"));
+	} else {
+		in->row.source = arena_printf(req->arena,
+		    "%s/" UPLOAD_FOLDER "/%s", req->api->conf.data_dir,
+		    upload_file_name(req->arena, id, name));
+		insert_image(req);
+	}
 }
 
 static void
@@ -267,6 +303,8 @@ on_checked(struct request *req, const struct db_result *res)
 		    "'%s' is a tag of the OSF, and a version is never named "
 		    "like one",
 		    in->row.version);
+	else if (in->row.upload_id > 0)
+		insert_upload(req, res);
 	else if (vm == 0)
 		insert_image(req);
 	else if (!db_bool(res, 0, "has_vm"))
@@ -299,6 +337,7 @@ on_import_begun(struct request *req, const struct db_result *res)
 	param_or_null(&p, in->row.osf_id);
 	db_param_str(&p, in->row.version);
 	param_or_null(&p, in->row.vm_id);
+	param_or_null(&p, in->row.upload_id);
 	change_exec(req, &check_stmt, &p, on_checked);
 }
 
@@ -334,6 +373,18 @@ take_tags(struct request *req)
 	return arena_strndup(req->arena, buf_head(&text), buf_len(&text));
 }
 
+static bool
+has_one_source(const struct image_row *row)
+{
+	if (row->vm_id > 0)
+		return row->source == NULL && row->upload_id <= 0;
+	if (row->osf_id <= 0)
+		return false;
+	return row->upload_id > 0
+		   ? row->source == NULL
+		   : row->source != NULL && row->source[0] == '/';
+}
+
 void
 image_add(struct request *req)
 {
@@ -342,12 +393,11 @@ image_add(struct request *req)
 	if (in == NULL || (in->tags = take_tags(req)) == NULL ||
 	    !resource_decode(req, add, true, &in->row, &in->seen))
 		return;
-	if (in->row.vm_id > 0 ? in->row.source != NULL
-			      : in->row.osf_id <= 0 || in->row.source == NULL ||
-				    in->row.source[0] != '/') {
+	if (!has_one_source(&in->row)) {
 		respond_fail(req, ERR_PARAMETER,
-		    "an image needs osf_id, and source: an absolute path "
-		    "on this node; or vm_id, and no source");
+		    "an image needs osf_id, and either source, an absolute "
+		    "path on this node, or upload_id; or it needs vm_id, and "
+		    "none of them");
 		return;
 	}
 	req->data = in;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/upload_files.h"
 #include "auth/auth.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -54,6 +55,8 @@ on_schema(const struct db_result *res, const struct err *err, void *arg)
 	images_settle(api);
 	rollouts_wake(api);
 	expiry_wake(api);
+	uploads_settle(api);
+	uploads_sweep(api);
 	await_wake(api, NULL);
 }
 
@@ -78,8 +81,12 @@ on_notify(struct db *db, const char *channel, const char *payload, void *arg)
 	struct api *api = arg;
 
 	/* Before anybody looks: answers come in the order of asking. */
-	if (str_eq(channel, "qvd_images"))
+	if (str_eq(channel, "qvd_images")) {
 		images_settle(api);
+		uploads_settle(api);
+	}
+	if (str_eq(channel, "qvd_uploads"))
+		uploads_sweep(api);
 	/* A wave may have waited for a node to get an image. */
 	if (str_eq(channel, "qvd_rollouts") || str_eq(channel, "qvd_images"))
 		rollouts_wake(api);
@@ -122,7 +129,7 @@ run(struct api *api, int fd)
 {
 	static const char *const channels[] = { "qvd_vms", "qvd_vm_runtimes",
 		"qvd_homes", "qvd_images", "qvd_image_progress", "qvd_rollouts",
-		"qvd_expiry", NULL };
+		"qvd_expiry", "qvd_uploads", NULL };
 	static const struct db_callbacks cbs = {
 		.on_up = on_up, .on_down = on_down, .on_notify = on_notify
 	};
@@ -140,6 +147,7 @@ run(struct api *api, int fd)
 	timer_init(&api->stop_timer, api->loop, on_stop_timer, api);
 	rollouts_init(api);
 	expiry_init(api);
+	uploads_init(api);
 	api->db = db_new(api->loop, &conf, &cbs, api);
 	server_start(api, fd);
 	loop_run(api->loop);
@@ -185,7 +193,9 @@ listen_and_drop(struct api *api, int *ret_fd, struct err *err)
 	user.gid = group->gr_gid;
 	api->uid = user.uid;
 	/* Anybody may connect; who may what is said by the credentials. */
-	if ((r = listen_unix(path, 0666, user.gid, ret_fd, err)) < 0)
+	if ((r = listen_unix(path, 0666, user.gid, ret_fd, err)) < 0 ||
+	    (r = upload_dir_open(
+		 api->conf.data_dir, &user, &api->upload_dir, err)) < 0)
 		return r;
 	return drop(&user, err);
 }

@@ -3,30 +3,30 @@
  * the field tables of the resources. */
 #include "api/api.h"
 
-#define CRUD(name_, word_, add_)                                              \
-	{ "GET", "/v1/" name_, PERMISSION_ADMIN, resource_list, NULL,         \
-		&resource_##word_ },                                          \
-	    { "POST", "/v1/" name_, PERMISSION_ADMIN, add_, name_ ".add",     \
-		    &resource_##word_ },                                      \
-	    { "GET", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_get,    \
-		    NULL, &resource_##word_ },                                \
-	    { "PATCH", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_set,  \
-		    name_ ".set", &resource_##word_ },                        \
-	    { "DELETE", "/v1/" name_ "/{id}", PERMISSION_ADMIN, resource_del, \
-		    name_ ".del", &resource_##word_ },                        \
-	{                                                                     \
-		"GET", "/v1/" name_ "/{id}/events", PERMISSION_ADMIN,         \
-		    resource_events, NULL, &resource_##word_                  \
+#define ADMIN(method_, path_, handler_, action_, resource_)            \
+	{                                                              \
+		.method = (method_), .path = (path_),                  \
+		.permission = PERMISSION_ADMIN, .handler = (handler_), \
+		.action = (action_), .resource = (resource_)           \
 	}
 
-#define ADMIN(method_, path_, handler_, action_, resource_)                    \
-	{                                                                      \
-		method_, path_, PERMISSION_ADMIN, handler_, action_, resource_ \
-	}
+#define CRUD(name_, word_, add_)                                              \
+	ADMIN("GET", "/v1/" name_, resource_list, NULL, &resource_##word_),   \
+	    ADMIN(                                                            \
+		"POST", "/v1/" name_, add_, name_ ".add", &resource_##word_), \
+	    ADMIN("GET", "/v1/" name_ "/{id}", resource_get, NULL,            \
+		&resource_##word_),                                           \
+	    ADMIN("PATCH", "/v1/" name_ "/{id}", resource_set, name_ ".set",  \
+		&resource_##word_),                                           \
+	    ADMIN("DELETE", "/v1/" name_ "/{id}", resource_del, name_ ".del", \
+		&resource_##word_),                                           \
+	    ADMIN("GET", "/v1/" name_ "/{id}/events", resource_events, NULL,  \
+		&resource_##word_)
 
 /* clang-format off */
 const struct route routes[] = {
-	{ "GET", "/v1", PERMISSION_ANY, about, NULL, NULL },
+	{ .method = "GET", .path = "/v1", .permission = PERMISSION_ANY,
+	    .handler = about },
 	CRUD("tenants", tenants, resource_add),
 	CRUD("users", users, user_add),
 	ADMIN("PUT", "/v1/users/{id}/password", user_password,
@@ -66,6 +66,16 @@ const struct route routes[] = {
 	    &resource_images),
 	ADMIN("GET", "/v1/distributions", resource_list, NULL,
 	    &resource_distributions),
+	ADMIN("GET", "/v1/uploads", resource_list, NULL, &resource_uploads),
+	ADMIN("POST", "/v1/uploads", upload_add, "uploads.add",
+	    &resource_uploads),
+	ADMIN("GET", "/v1/uploads/{id}", resource_get, NULL,
+	    &resource_uploads),
+	{ .method = "PUT", .path = "/v1/uploads/{id}/data",
+	    .permission = PERMISSION_ADMIN, .handler = upload_put,
+	    .resource = &resource_uploads, .takes_bytes = true },
+	ADMIN("DELETE", "/v1/uploads/{id}", resource_del, "uploads.del",
+	    &resource_uploads),
 	CRUD("vms", vms, vm_add),
 	ADMIN("POST", "/v1/vms/{id}/start", vm_start, "vms.start",
 	    &resource_vms),

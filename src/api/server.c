@@ -12,11 +12,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "json/json.h"
+#include "model/rows.h"
 #include "net/tunnel.h"
 
 #define CLIENTS_MAX   256
 #define REQUEST_BYTES ((size_t)4 * 1024 * 1024)
-#define BODY_BYTES    ((size_t)1024 * 1024)
+#define BODY_BYTES    UPLOAD_PIECE_BYTES_MAX /* no JSON is as long */
 #define QUERY_MAX     16
 
 struct client {
@@ -522,6 +523,16 @@ take_body(struct request *req, const struct http_request *http)
 
 	if (http->body == NULL || http->body_len == 0)
 		return true;
+	if (req->route->takes_bytes) {
+		req->bytes_len = http->body_len;
+		req->bytes = arena_alloc(req->arena, req->bytes_len);
+		if (req->bytes != NULL)
+			memcpy(req->bytes, http->body, req->bytes_len);
+		else
+			respond_fail(
+			    req, ERR_TOO_LARGE, "the request is too long");
+		return req->bytes != NULL;
+	}
 	if (json_parse(http->body, http->body_len, &req->body, &err) < 0) {
 		respond_err(req, &err);
 		return false;

@@ -300,16 +300,32 @@ each_entry(DIR *d, const char *dir, fs_entry_cb fn, void *arg, struct err *err)
 }
 
 int
-fs_each_entry(const char *dir, fs_entry_cb fn, void *arg, struct err *err)
+fs_each_entry_of(
+    int fd, const char *dir, fs_entry_cb fn, void *arg, struct err *err)
 {
-	DIR *d = opendir(dir);
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = own < 0 ? NULL : fdopendir(own);
 	int r;
 
-	if (d == NULL)
-		return errno == ENOENT
-			   ? 0
-			   : err_errno(err, ERR_SYSTEM, errno, "list %s", dir);
+	if (d == NULL) {
+		r = err_errno(err, ERR_SYSTEM, errno, "list %s", dir);
+		closep(&own);
+		return r;
+	}
 	r = each_entry(d, dir, fn, arg, err);
 	closedir(d);
 	return r;
+}
+
+int
+fs_each_entry(const char *dir, fs_entry_cb fn, void *arg, struct err *err)
+{
+	_cleanup_(closep)
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT
+			   ? 0
+			   : err_errno(err, ERR_SYSTEM, errno, "list %s", dir);
+	return fs_each_entry_of(fd, dir, fn, arg, err);
 }

@@ -39,5 +39,8 @@ typedef int (*fs_entry_cb)(
 /* Calls fn for each name in the directory but "." and "..", in no order. fn
  * may remove the entry. A missing directory has none. */
 int fs_each_entry(const char *dir, fs_entry_cb fn, void *arg, struct err *err);
+/* The same of an open directory, which stays open; dir is for sentences. */
+int fs_each_entry_of(
+    int fd, const char *dir, fs_entry_cb fn, void *arg, struct err *err);
 
 #endif

@@ -28,6 +28,7 @@ static const struct {
 	[ARG_VM] = { "/v1/vms", "VM" },
 	[ARG_HOST] = { "/v1/hosts", "host" },
 	[ARG_ROLLOUT] = { "/v1/rollouts", "rollout" },
+	[ARG_UPLOAD] = { "/v1/uploads", "upload" },
 };
 
 const char *
@@ -126,8 +127,8 @@ transport_error(struct cli *cli, CURLcode code, struct err *err)
 }
 
 static int
-prepare(struct cli *cli, const char *method, const char *path, const char *text,
-    struct buf *answer, struct err *err)
+prepare(struct cli *cli, const char *method, const char *path, const void *body,
+    size_t len, struct buf *answer, struct err *err)
 {
 	char url[4096];
 	CURL *c;
@@ -148,10 +149,10 @@ prepare(struct cli *cli, const char *method, const char *path, const char *text,
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, cli);
-	if (text != NULL) {
-		curl_easy_setopt(c, CURLOPT_POSTFIELDS, text);
+	if (body != NULL) {
+		curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
 		curl_easy_setopt(
-		    c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(text));
+		    c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
 	}
 	return 0;
 }
@@ -180,32 +181,50 @@ finish(struct cli *cli, struct buf *answer, json_t **ret, struct err *err)
 	return 0;
 }
 
-int
-api_call(struct cli *cli, const char *method, const char *path, json_t *body,
-    json_t **ret, struct err *err)
+static int
+call(struct cli *cli, const char *method, const char *path,
+    const char *content_type, const void *body, size_t len, json_t **ret,
+    struct err *err)
 {
 	_cleanup_(buf_done)
 	struct buf answer = BUF(ANSWER_MAX);
 	struct curl_slist *headers = NULL;
-	char *text = NULL;
 	CURLcode code;
+	int r;
+
+	if ((r = prepare(cli, method, path, body, len, &answer, err)) < 0)
+		return r;
+	headers = curl_slist_append(headers, content_type);
+	headers = curl_slist_append(headers, "Expect:");
+	curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, headers);
+	code = curl_easy_perform(cli->curl);
+	r = code != CURLE_OK ? transport_error(cli, code, err)
+			     : finish(cli, &answer, ret, err);
+	curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(headers);
+	return r;
+}
+
+int
+api_send(struct cli *cli, const char *path, const void *data, size_t len,
+    json_t **ret, struct err *err)
+{
+	return call(cli, "PUT", path, "Content-Type: application/octet-stream",
+	    data, len, ret, err);
+}
+
+int
+api_call(struct cli *cli, const char *method, const char *path, json_t *body,
+    json_t **ret, struct err *err)
+{
+	char *text = NULL;
 	int r;
 
 	if (body != NULL)
 		text = json_text(body);
-	r = prepare(cli, method, path, text, &answer, err);
-	if (r == 0) {
-		headers = curl_slist_append(
-		    headers, "Content-Type: application/json");
-		headers = curl_slist_append(headers, "Expect:");
-		curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, headers);
-		code = curl_easy_perform(cli->curl);
-		progress_show(cli, "");
-		r = code != CURLE_OK ? transport_error(cli, code, err)
-				     : finish(cli, &answer, ret, err);
-		curl_easy_setopt(cli->curl, CURLOPT_HTTPHEADER, NULL);
-		curl_slist_free_all(headers);
-	}
+	r = call(cli, method, path, "Content-Type: application/json", text,
+	    text == NULL ? 0 : strlen(text), ret, err);
+	progress_show(cli, "");
 	wipe_str(text);
 	if (body != NULL) {
 		wipe_password(body);

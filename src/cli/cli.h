@@ -49,6 +49,7 @@ enum arg_type {
 	ARG_VM,
 	ARG_HOST,
 	ARG_ROLLOUT,
+	ARG_UPLOAD,
 	ARG_CONFIG, /* a configuration key */
 	ARG_TYPE_COUNT_
 };
@@ -166,6 +167,9 @@ const char *arg_meta(const struct arg *arg);
  * sent if it has a member "password". ret may be NULL. */
 int api_call(struct cli *cli, const char *method, const char *path,
     json_t *body, json_t **ret, struct err *err);
+/* PUT of bytes; what progress says stays. */
+int api_send(struct cli *cli, const char *path, const void *data, size_t len,
+    json_t **ret, struct err *err);
 /* The id of an object by id or name. */
 int api_id(struct cli *cli, enum arg_type type, const char *text, int64_t *ret,
     struct err *err);

@@ -64,11 +64,14 @@ static const struct arg one_args[] = {
 
 static const struct arg import_args[] = {
 	{ "SOURCE", ARG_FILE, ARG_REQUIRED, "source",
-	    .doc = "the system, on this node: a folder, a tar archive "
+	    .doc = "the system, on the API's node: a folder, a tar archive "
 		   "(.tar .tar.gz .tar.xz .tar.zst), an OCI image (a "
 		   "layout's folder, or an archive of one), or a disk of a "
 		   "virtual machine (qcow2, or .raw .img .iso)" },
 	OSF_ARG,
+	{ "--upload", ARG_FLAG, 0,
+	    .doc = "SOURCE is a file where this command runs: it is sent to "
+		   "the API's node first, see 'qvd help upload add'" },
 	VERSION_ARGS,
 	ARG_END,
 };

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "cli/image.h"
 #include "cli/recipe.h"
+#include "cli/upload.h"
 #include "json/json.h"
 
 #define PATH_BYTES 4096
@@ -44,6 +45,22 @@ make_image(
 	return 0;
 }
 
+/* The file is sent, and the upload takes its place in the body. */
+static int
+upload_source(struct cli *cli, json_t *body, struct err *err)
+{
+	_cleanup_(json_decrefp)
+	json_t *upload = NULL;
+	int r;
+
+	r = upload_send(cli, json_get_str(body, "source", ""), &upload, err);
+	if (r < 0)
+		return r;
+	json_object_del(body, "source");
+	json_object_set(body, "upload_id", json_object_get(upload, "id"));
+	return 0;
+}
+
 int
 run_image_import(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -52,13 +69,23 @@ run_image_import(struct cli *cli, const struct values *values, struct err *err)
 
 	if ((r = values_body(cli, values, &body, err)) < 0)
 		return r;
+	if (value_flag(values, "--upload") &&
+	    (r = upload_source(cli, body, err)) < 0) {
+		json_decref(body);
+		return r;
+	}
 	return make_image(cli, values, body, err);
 }
 
 int
 run_image_commit(struct cli *cli, const struct values *values, struct err *err)
 {
-	return run_image_import(cli, values, err);
+	json_t *body;
+	int r;
+
+	if ((r = values_body(cli, values, &body, err)) < 0)
+		return r;
+	return make_image(cli, values, body, err);
 }
 
 /* Where images/build is: beside the recipe, if that is a folder, else where

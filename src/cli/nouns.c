@@ -6,9 +6,9 @@
 #include "cli/cli.h"
 
 const struct noun *const nouns[] = { &noun_tenant, &noun_user, &noun_osf,
-	&noun_image, &noun_rollout, &noun_vm, &noun_home, &noun_host,
-	&noun_farm, &noun_session, &noun_config, &noun_event, &noun_why,
-	&noun_db, &noun_up, &noun_help, &noun_completion, NULL };
+	&noun_image, &noun_upload, &noun_rollout, &noun_vm, &noun_home,
+	&noun_host, &noun_farm, &noun_session, &noun_config, &noun_event,
+	&noun_why, &noun_db, &noun_up, &noun_help, &noun_completion, NULL };
 
 const struct noun *
 noun_find(const char *name)

@@ -10,7 +10,8 @@
 
 extern const struct noun noun_tenant, noun_user, noun_osf, noun_image, noun_vm,
     noun_host, noun_session, noun_config, noun_event, noun_why, noun_db,
-    noun_up, noun_help, noun_completion, noun_rollout, noun_home, noun_farm;
+    noun_up, noun_help, noun_completion, noun_rollout, noun_home, noun_farm,
+    noun_upload;
 
 /* Commands of `qvd image` that are about roll-outs: rollout.c. */
 extern const struct arg image_rollout_args[], image_rollback_args[];

@@ -39,6 +39,7 @@ arg_meta(const struct arg *arg)
 		[ARG_VM] = "VM",
 		[ARG_HOST] = "HOST",
 		[ARG_ROLLOUT] = "ROLLOUT",
+		[ARG_UPLOAD] = "UPLOAD",
 		[ARG_CONFIG] = "KEY",
 	};
 	_Static_assert(ARRAY_SIZE(metas) == ARG_TYPE_COUNT_, "a meta each");
@@ -335,6 +336,7 @@ value_to_json(struct cli *cli, const struct arg *arg, const char *text,
 	case ARG_VM:
 	case ARG_HOST:
 	case ARG_ROLLOUT:
+	case ARG_UPLOAD:
 		if ((r = api_id(cli, arg->type, text, &id, err)) < 0)
 			return r;
 		*ret = json_integer(id);

@@ -112,6 +112,8 @@ const char *db_lookup(const struct db_result *res, const char *col,
     const char *key, const char *value);
 int64_t db_i64(const struct db_result *res, int row, const char *col);
 bool db_bool(const struct db_result *res, int row, const char *col);
+/* Has a row that id in its column `id`? */
+bool db_has_id(const struct db_result *res, int64_t id);
 /* A row into a struct by its field table (columns named like fields; fields
  * without a column are left alone); text goes to the arena. */
 int db_row_decode(const struct db_result *res, int row,

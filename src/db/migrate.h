@@ -23,7 +23,7 @@ int db_migrate(const char *conninfo, const char *sql_dir,
 
 /* What a daemon asks at its start: the schema's version must be in
  * [DB_SCHEMA_VERSION - 1, DB_SCHEMA_VERSION]. */
-#define DB_SCHEMA_VERSION 19
+#define DB_SCHEMA_VERSION 20
 /* One row: version (0 when there is none). */
 extern const struct db_stmt db_schema_stmt;
 int db_schema_check(int version, struct err *err);

@@ -136,6 +136,17 @@ db_bool(const struct db_result *res, int row, const char *col)
 	return s != NULL && s[0] == 't';
 }
 
+bool
+db_has_id(const struct db_result *res, int64_t id)
+{
+	int i;
+
+	for (i = 0; i < db_rows(res); i++)
+		if (db_i64(res, i, "id") == id)
+			return true;
+	return false;
+}
+
 static bool
 decode_number(const struct field *f, const char *s, char *at)
 {

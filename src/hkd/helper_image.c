@@ -18,7 +18,7 @@ struct image_args {
 	int64_t image_id;
 	int64_t vm_id;
 	int32_t idmap_slot;
-	const char *source;
+	const char *source, *sha256;
 	const char *author;
 	const char *message;
 	const char *version;
@@ -37,6 +37,7 @@ static const struct field import_fields[] = { FIELD(struct image_args, image_id,
 						  .min = 1, .max = INT64_MAX),
 	FIELD(struct image_args, source, STR, .flags = FIELD_REQUIRED,
 	    .max = 4096),
+	FIELD(struct image_args, sha256, STR, .max = 64),
 	FIELD(struct image_args, author, STR, .max = 256),
 	FIELD(struct image_args, message, STR, .max = 4096),
 	FIELD(struct image_args, version, STR, .max = 64),
@@ -244,6 +245,9 @@ check_import(const json_t *args, struct arena *arena, struct err *err)
 	if (a.source[0] != '/')
 		return err_set(err, ERR_PARAMETER,
 		    "source: '%.200s' is not an absolute path", a.source);
+	if (a.sha256 != NULL &&
+	    (r = check_checksum(a.sha256, "sha256", err)) < 0)
+		return r;
 	return check_commit(&a, err);
 }
 

@@ -110,6 +110,7 @@ drop_disks(const struct image_op_node *node, bool dry_run, struct err *err)
 static int
 do_import(const struct image_op_node *node, const json_t *args, struct err *err)
 {
+	const char *sha256 = json_get_str(args, "sha256", NULL);
 	struct image_import import;
 	struct image_imported done;
 	_cleanup_(freep)
@@ -119,6 +120,10 @@ do_import(const struct image_op_node *node, const json_t *args, struct err *err)
 	int r;
 
 	image_op_import(node, args, &import);
+	/* It came in pieces. */
+	if (sha256 != NULL &&
+	    (r = image_check_source(&import, sha256, err)) < 0)
+		return r;
 	work = xasprintf(
 	    "%s/images/disks/%lld", node->data_dir, (long long)import.image_id);
 	if ((r = take_disk(&import, work, &source, err)) < 0)

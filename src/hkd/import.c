@@ -46,7 +46,8 @@ struct import {
 	"SELECT c.id, c.source, c.author, c.message, c.version, "   \
 	"c.hold, c.vm_id, o.name AS osf, p.checksum AS parent, "    \
 	"u.login, t.idmap_slot, b.checksum AS base, o.hypervisor, " \
-	"y.hypervisor AS vm_hypervisor, y.accel AS vm_accel "       \
+	"y.hypervisor AS vm_hypervisor, y.accel AS vm_accel, "      \
+	"ul.sha256 AS upload_sha256 "                               \
 	"FROM c JOIN osfs o ON o.id = c.osf_id "                    \
 	"LEFT JOIN images p ON p.id = c.parent_id "                 \
 	"LEFT JOIN vms v ON v.id = c.vm_id "                        \
@@ -54,7 +55,8 @@ struct import {
 	"LEFT JOIN users u ON u.id = v.user_id "                    \
 	"LEFT JOIN tenants t ON t.id = u.tenant_id "                \
 	"LEFT JOIN vm_runtimes r ON r.vm_id = v.id "                \
-	"LEFT JOIN images b ON b.id = r.image_id"
+	"LEFT JOIN images b ON b.id = r.image_id "                  \
+	"LEFT JOIN uploads ul ON ul.id = c.upload_id"
 
 static const struct db_stmt claim_stmt = { "image_claim",
 	"WITH c AS (UPDATE images SET state = 'importing', "
@@ -308,6 +310,7 @@ describe(struct import *im, const struct db_result *res, int row)
 	im->op = "image.import";
 	if (!commit) {
 		set_text(args, "source", db_str(res, row, "source"));
+		set_text(args, "sha256", db_str(res, row, "upload_sha256"));
 		return;
 	}
 	im->op = "image.commit";

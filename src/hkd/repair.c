@@ -143,17 +143,6 @@ remove_next(struct repair *rp)
 	    json_deep_copy(item), -1, REMOVE_MS, on_removed, rp);
 }
 
-static bool
-is_row(const struct db_result *res, int64_t id)
-{
-	int i;
-
-	for (i = 0; i < db_rows(res); i++)
-		if (db_i64(res, i, "id") == id)
-			return true;
-	return false;
-}
-
 /* Changes of VMs that exist, here or elsewhere, are theirs. */
 static void
 on_rows(const struct db_result *res, const struct err *err, void *arg)
@@ -168,7 +157,7 @@ on_rows(const struct db_result *res, const struct err *err, void *arg)
 	}
 	while ((item = json_array_get(rp->items, i)) != NULL) {
 		if (str_eq(json_get_str(item, "kind", ""), "changes") &&
-		    is_row(res, json_get_int(item, "vm_id", 0)))
+		    db_has_id(res, json_get_int(item, "vm_id", 0)))
 			json_array_remove(rp->items, i);
 		else
 			i++;

@@ -74,6 +74,9 @@ struct image_imported {
  * commit is kept by the ref image/<image_id>. */
 int image_import(const struct image_import *import, struct image_imported *ret,
     struct err *err);
+/* Reads the source, a file, and compares: ERR_IMAGE if it is another. */
+int image_check_source(
+    const struct image_import *import, const char *sha256, struct err *err);
 /* trees/<checksum> exists afterwards, complete. ERR_IMAGE if the repository
  * doesn't have the commit. */
 int image_checkout(const char *data_dir, const char *checksum, struct err *err);

@@ -2,10 +2,10 @@
 /*
  * What the files of src/image share: store.c (repository, temporary files,
  * progress), lock.c (who may do what beside whom), tree.c (a tree that grows in
- * the repository), entry.c (what it may hold), xattrs.c, desktop.c, archive.c,
- * directory.c and oci.c (its sources), import.c, checkout.c, diff.c, export.c,
- * gc.c. Objects belong to the function that opened them. Only in qvd-hkd-image
- * and tests; not for other folders.
+ * the repository), entry.c (what it may hold), digest.c, xattrs.c, desktop.c,
+ * archive.c, directory.c and oci.c (its sources), import.c, checkout.c, diff.c,
+ * export.c, gc.c. Objects belong to the function that opened them. Only in
+ * qvd-hkd-image and tests; not for other folders.
  */
 #ifndef IMAGE_IMAGE_PRIV_H
 #define IMAGE_IMAGE_PRIV_H
@@ -172,6 +172,12 @@ int image_work_clear(const char *data_dir, struct err *err);
  * touches no device. flags: O_NOFOLLOW or 0. */
 int image_open_file(const char *path, int flags, int *ret_fd,
     struct stat *ret_st, struct err *err);
+
+/* The SHA-256 of the file, which is then read from its beginning again. told
+ * (may be NULL): how many bytes were read. */
+typedef void (*image_read_told_cb)(uint64_t bytes, void *arg);
+int image_digest(int fd, char ret[static IMAGE_CHECKSUM_LEN + 1],
+    image_read_told_cb told, void *arg, struct err *err);
 
 /* The entries of a tar, one by one; in is read to its end. whiteouts: only
  * those of an OCI layer are applied, else these are passed over. */

@@ -24,19 +24,11 @@
 #include "base/str.h"
 #include "image/image_priv.h"
 
-#define BLOCK (256 * 1024)
-
 static void
 read_freep(struct archive **a)
 {
 	if (*a != NULL)
 		archive_read_free(*a);
-}
-
-static void
-checksum_freep(GChecksum **c)
-{
-	g_checksum_free(*c);
 }
 
 static char *
@@ -52,14 +44,11 @@ open_blob(
 {
 	_cleanup_(freep)
 	char *path = blob_path(dir, blob->digest);
-	_cleanup_(freep)
-	char *data = xcalloc(1, BLOCK);
-	_cleanup_(checksum_freep)
-	GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+	char sum[IMAGE_CHECKSUM_LEN + 1];
 	_cleanup_(closep)
 	int fd = -1;
 	struct stat st;
-	ssize_t n;
+	int r;
 
 	if (image_open_file(path, O_NOFOLLOW, &fd, &st, NULL) < 0)
 		return err_set(err, ERR_IMAGE,
@@ -68,16 +57,12 @@ open_blob(
 		return err_set(err, ERR_IMAGE,
 		    "its blob %.12s has not the size that it says",
 		    blob->digest);
-	while ((n = read(fd, data, BLOCK)) > 0)
-		g_checksum_update(sum, (const guchar *)data, (gssize)n);
-	if (n < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "read %s", path);
-	if (!str_eq(g_checksum_get_string(sum), blob->digest))
+	if ((r = image_digest(fd, sum, NULL, NULL, err)) < 0)
+		return err_wrap(err, r, "%s", path);
+	if (!str_eq(sum, blob->digest))
 		return err_set(err, ERR_IMAGE,
 		    "its blob %.12s is damaged: its digest is %.12s",
-		    blob->digest, g_checksum_get_string(sum));
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return err_errno(err, ERR_SYSTEM, errno, "read %s", path);
+		    blob->digest, sum);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

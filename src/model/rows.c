@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model/rows.h"
 
+#include <string.h>
+
 #include "model/device.h"
 #include "model/egress.h"
+
+#define SHA256_HEX_LEN 64
 
 #define RO    .flags = FIELD_READONLY
 #define NAMED .flags = FIELD_REQUIRED | FIELD_NAME, .max = NAME_BYTES_MAX
@@ -17,6 +21,16 @@
 	    FIELD(type_, egress_kbit, I32, .min = -1, .max = INT32_MAX,       \
 		.doc = "The most that one of its desktops may send, kbit/s; " \
 		       "0 is no limit, -1 as if it said nothing.")
+
+static int
+check_sha256(const char *text, struct err *err)
+{
+	if (strlen(text) == SHA256_HEX_LEN &&
+	    strspn(text, "0123456789abcdef") == SHA256_HEX_LEN)
+		return 0;
+	return err_set(err, ERR_PARAMETER,
+	    "a SHA-256 is 64 of 0-9 and a-f, not '%.80s'", text);
+}
 
 const struct field tenant_fields[] = { FIELD(struct tenant_row, id, I64, RO),
 	FIELD(struct tenant_row, name, STR, NAMED,
@@ -116,6 +130,8 @@ const struct field image_fields[] = { FIELD(struct image_row, id, I64, RO),
 	FIELD(struct image_row, vm_id, I64,
 	    .doc = "Instead of a source: the stopped VM whose changes it is "
 		   "made of."),
+	FIELD(struct image_row, upload_id, I64,
+	    .doc = "Instead of a source: an upload that has arrived."),
 	FIELD(struct image_row, hold, BOOL,
 	    .doc = "Its import doesn't publish it."),
 	FIELD(struct image_row, checksum, STR, RO),
@@ -127,6 +143,20 @@ const struct field image_fields[] = { FIELD(struct image_row, id, I64, RO),
 	FIELD(struct image_row, error_id, STR, RO),
 	FIELD(struct image_row, error, STR, RO),
 	FIELD(struct image_row, created_at, TIME, RO), FIELD_END };
+
+const struct field upload_fields[] = { FIELD(struct upload_row, id, I64, RO),
+	FIELD(struct upload_row, host_id, I64, RO),
+	FIELD(struct upload_row, name, STR,
+	    .flags = FIELD_REQUIRED | FIELD_NAME, .max = UPLOAD_NAME_BYTES_MAX,
+	    .doc = "The file's; its end says what a disk is (.raw .img .iso)."),
+	FIELD(struct upload_row, size_bytes, I64, .flags = FIELD_REQUIRED,
+	    .min = 1, .max = UPLOAD_BYTES_MAX),
+	FIELD(struct upload_row, sha256, STR, .flags = FIELD_REQUIRED,
+	    .check = check_sha256, .doc = "Of the whole file, in hex."),
+	FIELD(struct upload_row, arrived_bytes, I64, RO),
+	FIELD(struct upload_row, author, STR, RO),
+	FIELD(struct upload_row, created_at, TIME, RO),
+	FIELD(struct upload_row, touched_at, TIME, RO), FIELD_END };
 
 const struct field image_tag_fields[] = { FIELD(struct image_tag_row, osf_id,
 					      I64, RO),

@@ -19,6 +19,10 @@
 #define NAME_BYTES_MAX 64 /* of tenants, users, OSFs, VMs */
 #define TAG_BYTES_MAX  128
 
+#define UPLOAD_NAME_BYTES_MAX  128
+#define UPLOAD_BYTES_MAX       (INT64_C(1) << 40)
+#define UPLOAD_PIECE_BYTES_MAX ((size_t)1024 * 1024) /* of one request */
+
 struct tenant_row {
 	int64_t id;
 	const char *name;
@@ -103,7 +107,20 @@ struct image_row {
 	const char *error;
 	bool hold;
 	int64_t vm_id; /* whose changes it has */
+	int64_t upload_id;
 	int64_t created_at;
+};
+
+struct upload_row {
+	int64_t id;
+	int64_t host_id; /* whose API has the bytes */
+	const char *name;
+	int64_t size_bytes;
+	const char *sha256; /* of the whole file */
+	int64_t arrived_bytes;
+	const char *author;
+	int64_t created_at;
+	int64_t touched_at;
 };
 
 struct image_tag_row {
@@ -192,6 +209,7 @@ extern const struct field host_runtime_fields[];
 extern const struct field osf_fields[];
 extern const struct field image_fields[];
 extern const struct field image_tag_fields[];
+extern const struct field upload_fields[];
 extern const struct field vm_fields[];
 extern const struct field vm_runtime_fields[];
 extern const struct field session_fields[];

@@ -5,9 +5,9 @@
  * can't change it (only the node's own user namespace can), and its df shows
  * the limit. By quotactl_fd(2), which takes XFS's quotas, too.
  *
- * Written after Documentation/filesystems/quota.rst and quotactl(2); tests
- * reach what it says where there is no quota, not the quota itself, because
- * the kernel that runs them has none.
+ * After Documentation/filesystems/quota.rst and quotactl(2). The quota itself
+ * is tested on ext4 in the emulated machine (tests/vm/test_kernel.py), for
+ * kernels that run the other tests may have none; XFS was not tried.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -11,6 +11,7 @@ ROUTER_MAY_NOT = [
     "SELECT * FROM image_tags", "SELECT * FROM image_nodes",
     "SELECT * FROM image_users", "SELECT * FROM image_surplus",
     "SELECT * FROM image_tag_past", "SELECT * FROM rollouts",
+    "SELECT * FROM uploads",
     "SELECT * FROM tokens", "SELECT params FROM tokens",
     "UPDATE tokens SET user_id = 1", "UPDATE sessions SET vm_id = 1",
     "UPDATE images SET state = 'published'", "UPDATE vms SET tag = 'x'",
