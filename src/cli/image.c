@@ -35,6 +35,14 @@ static const struct column columns[] = {
 		    .doc = "the OSF that it is a version of" \
 	}
 
+#define UPLOAD_ARG(what)                                                       \
+	{                                                                      \
+		"--upload", ARG_FLAG, 0,                                       \
+		    .doc =                                                     \
+			what " where this command runs: it is sent to "        \
+			     "the API's node first, see 'qvd help upload add'" \
+	}
+
 /* Of all that make a version. */
 #define VERSION_ARGS                                                          \
 	{ "--version", ARG_NAME, 0, "version",                                \
@@ -69,9 +77,7 @@ static const struct arg import_args[] = {
 		   "layout's folder, or an archive of one), or a disk of a "
 		   "virtual machine (qcow2, or .raw .img .iso)" },
 	OSF_ARG,
-	{ "--upload", ARG_FLAG, 0,
-	    .doc = "SOURCE is a file where this command runs: it is sent to "
-		   "the API's node first, see 'qvd help upload add'" },
+	UPLOAD_ARG("SOURCE is a file"),
 	VERSION_ARGS,
 	ARG_END,
 };
@@ -88,6 +94,7 @@ static const struct arg build_args[] = {
 	{ "RECIPE", ARG_TEXT, ARG_REQUIRED,
 	    .doc = "the recipe's name, or its folder" },
 	OSF_ARG,
+	UPLOAD_ARG("what is built is"),
 	{ "--fresh", ARG_FLAG, 0,
 	    .doc = "builds again what was built before, with today's "
 		   "packages" },

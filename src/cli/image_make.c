@@ -22,29 +22,6 @@
 	"The work on image # goes on: 'qvd image show #' says how far it " \
 	"is, 'qvd image cancel #' ends it.\n"
 
-/* Posts the new image (body is taken) and waits for it, if that is wanted. */
-static int
-make_image(
-    struct cli *cli, const struct values *values, json_t *body, struct err *err)
-{
-	bool wait = !value_flag(values, "--no-wait");
-	_cleanup_(json_decrefp)
-	json_t *answer = NULL;
-	int r;
-
-	if (value_flag(values, "--no-publish"))
-		json_object_set_new(body, "hold", json_true());
-	if (wait)
-		interrupt_begin(GOES_ON, ID_GOES_ON);
-	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
-	    body, &answer, err);
-	interrupt_end();
-	if (r < 0)
-		return r;
-	print_done(cli, values->noun, answer);
-	return 0;
-}
-
 /* The file is sent, and the upload takes its place in the body. */
 static int
 upload_source(struct cli *cli, json_t *body, struct err *err)
@@ -61,6 +38,34 @@ upload_source(struct cli *cli, json_t *body, struct err *err)
 	return 0;
 }
 
+/* Posts the new image (body is taken) and waits for it, if that is wanted. */
+static int
+make_image(
+    struct cli *cli, const struct values *values, json_t *body, struct err *err)
+{
+	bool wait = !value_flag(values, "--no-wait");
+	_cleanup_(json_decrefp)
+	json_t *answer = NULL;
+	int r;
+
+	if (value_flag(values, "--upload") &&
+	    (r = upload_source(cli, body, err)) < 0) {
+		json_decref(body);
+		return r;
+	}
+	if (value_flag(values, "--no-publish"))
+		json_object_set_new(body, "hold", json_true());
+	if (wait)
+		interrupt_begin(GOES_ON, ID_GOES_ON);
+	r = api_call(cli, "POST", wait ? "/v1/images?wait=1" : "/v1/images",
+	    body, &answer, err);
+	interrupt_end();
+	if (r < 0)
+		return r;
+	print_done(cli, values->noun, answer);
+	return 0;
+}
+
 int
 run_image_import(struct cli *cli, const struct values *values, struct err *err)
 {
@@ -69,23 +74,13 @@ run_image_import(struct cli *cli, const struct values *values, struct err *err)
 
 	if ((r = values_body(cli, values, &body, err)) < 0)
 		return r;
-	if (value_flag(values, "--upload") &&
-	    (r = upload_source(cli, body, err)) < 0) {
-		json_decref(body);
-		return r;
-	}
 	return make_image(cli, values, body, err);
 }
 
 int
 run_image_commit(struct cli *cli, const struct values *values, struct err *err)
 {
-	json_t *body;
-	int r;
-
-	if ((r = values_body(cli, values, &body, err)) < 0)
-		return r;
-	return make_image(cli, values, body, err);
+	return run_image_import(cli, values, err);
 }
 
 /* Where images/build is: beside the recipe, if that is a folder, else where

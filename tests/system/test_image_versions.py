@@ -529,11 +529,13 @@ def test_recipe(farm, tmp_path):
     make.write_text(text)
     made = recipes / "tiny/make.t"
     made.unlink()
-    farm.qvd(*args, "--version", "2", "--fresh")
+    farm.qvd(*args, "--version", "2", "--fresh", "--upload")
     one, two = (farm.qvd("image", "show", f"tiny/{v}", json=True)
                 for v in (1, 2))
     assert one["content"] == two["content"]
     assert one["message"].startswith("Recipe tiny, ")
+    assert one["source"].startswith(f"{tmp_path}/out/")
+    assert two["source"].startswith(f"{farm.data}/uploads/")
     make.write_text("#!/bin/bash\necho the reason; exit 1\n")
     assert "the reason" in refused(farm, *args, status=29,
                                    text="recipe 'tiny' could not be built")
