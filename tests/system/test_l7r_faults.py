@@ -626,16 +626,16 @@ def test_guessing_gets_slower_for_the_guesser_only(lab):
     lab.add_user("victim", "right")
     lab.add_user("neighbour", "right")
     took = []
-    for i in range(5):
+    for i in range(6):
         with Client(lab, "victim", f"guess{i}") as c:
             began = time.monotonic()
             assert c.get("/qvd/list_of_vm").status == 401
             took.append(time.monotonic() - began)
-    assert took[4] > 1.5 and took[4] > took[0] + 1
+    assert took[5] > 3.5 and took[5] > took[0] + 1
     with Client(lab, "neighbour", "right") as c:
         began = time.monotonic()
         assert c.get("/qvd/list_of_vm").status == 200
-        assert time.monotonic() - began < took[4]
+        assert time.monotonic() - began < took[5]
 
 
 def test_unknown_users_take_as_long(lab):
