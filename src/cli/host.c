@@ -104,7 +104,7 @@ static const struct command commands[] = {
 	{ "add", run_add, add_args, .summary = "Adds a host" },
 	{ "set", run_set, set_args, .summary = "Changes a host" },
 	{ "block", run_block, one_args, "Starts no further VMs on hosts",
-	    "What runs there goes on." },
+	    "What runs there goes on. Other nodes serve it no images." },
 	{ "unblock", run_unblock, one_args,
 	    .summary = "Starts VMs on hosts again" },
 	{ "repair", run_repair, repair_args,

@@ -2,8 +2,9 @@
 /*
  * GET /v1/images/<checksum> with "Upgrade: qvd-image/1" on the farm's port:
  * the stream goes to a process that serves this one image (image/pull.h).
- * The farm's authority says who may connect; that the image is one of the
- * farm's, the database.
+ * The farm's authority says who may connect; that the node still is one of the
+ * farm's, and the image, too, the database. So a certificate is worth nothing
+ * from the moment on in which its host is blocked or removed.
  */
 #include "hkd/farm.h"
 
@@ -43,9 +44,11 @@ struct serving {
 	struct tunnel *tunnel;
 };
 
+/* To whom; nobody if it is none of the farm's. */
 static const struct db_stmt served_stmt = { "image_served",
-	"SELECT id FROM images WHERE checksum = $1 "
-	"AND state IN ('ready', 'published', 'retired') LIMIT 1",
+	"SELECT name FROM hosts WHERE NOT blocked AND EXISTS (SELECT "
+	"FROM images WHERE checksum = $1 "
+	"AND state IN ('ready', 'published', 'retired'))",
 	1 };
 static const struct db_stmt address_stmt = { "farm_address",
 	"UPDATE host_runtimes SET farm_address = $2 WHERE host_id = $1", 2 };
@@ -159,23 +162,40 @@ begin_serving(struct serving *s)
 	    s);
 }
 
+static int
+check_peer(
+    const struct serving *s, const struct db_result *res, struct err *err)
+{
+	const struct io *io = http_conn_io(s->conn);
+	int i;
+
+	if (db_rows(res) == 0)
+		return err_set(err, ERR_NOT_FOUND,
+		    "the farm has no image %.12s", s->checksum);
+	for (i = 0; i < db_rows(res); i++)
+		if (io_tls_peer_is(io, db_str(res, i, "name")))
+			return 0;
+	err_set(err, ERR_FORBIDDEN,
+	    "the farm has no host of the name in this certificate, or it is "
+	    "blocked ('qvd host list')");
+	log_err(LOG_LEVEL_WARN, err, "%s asks for image %.12s", io_peer(io),
+	    s->checksum);
+	return -(int)ERR_FORBIDDEN;
+}
+
 static void
 on_known(const struct db_result *res, const struct err *err, void *arg)
 {
 	struct serving *s = arg;
-	struct err none;
+	struct err bad;
 
 	s->asking = false;
-	if (err == NULL && db_rows(res) > 0) {
+	if (err == NULL && check_peer(s, res, &bad) < 0)
+		err = &bad;
+	if (err == NULL)
 		begin_serving(s);
-		return;
-	}
-	if (err == NULL) {
-		err_set(&none, ERR_NOT_FOUND, "the farm has no image %.12s",
-		    s->checksum);
-		err = &none;
-	}
-	http_respond_err(s->conn, err);
+	else
+		http_respond_err(s->conn, err);
 }
 
 static void

@@ -5,6 +5,7 @@
  * how far it is; a house-keeper that is restarted goes on with it, and a
  * failure is tried again after a pause, maybe from another node. One that was
  * written before the restart (our own end may look like one) waits for none.
+ * A blocked host gets nothing and is asked for nothing (hkd/farm.h).
  */
 #include <netdb.h>
 #include <stdlib.h>
@@ -50,6 +51,8 @@ static const struct db_stmt claim_stmt = { "fetch_claim",
 	"JOIN host_runtimes r ON r.host_id = s.host_id "
 	"AND r.state = 'running' AND r.lease_until > now() "
 	"AND r.farm_address IS NOT NULL "
+	"JOIN hosts sh ON sh.id = s.host_id AND NOT sh.blocked "
+	"JOIN hosts mh ON mh.id = $1 AND NOT mh.blocked "
 	"LEFT JOIN image_nodes m ON m.image_id = i.id AND m.host_id = $1 "
 	"WHERE i.state IN ('ready', 'published') AND i.checksum IS NOT NULL "
 	"AND (m.image_id IS NULL OR m.state = 'pulling' "

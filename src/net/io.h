@@ -88,5 +88,7 @@ uint64_t io_bytes_in(const struct io *io);
 uint64_t io_bytes_out(const struct io *io);
 /* "203.0.113.7:1234", "[2001:db8::1]:1234" or "unix" of the peer. */
 const char *io_peer(const struct io *io);
+/* Has the peer shown a certificate, which was verified, of that name? */
+bool io_tls_peer_is(const struct io *io, const char *name);
 
 #endif

@@ -378,3 +378,16 @@ io_tls_destroy(struct io *io)
 	free(io->tls);
 	io->tls = NULL;
 }
+
+bool
+io_tls_peer_is(const struct io *io, const char *name)
+{
+	X509 *cert;
+
+	if (io->tls == NULL || io->tls->handshaking ||
+	    SSL_get_verify_result(io->tls->ssl) != X509_V_OK ||
+	    (cert = SSL_get0_peer_certificate(io->tls->ssl)) == NULL)
+		return false;
+	return X509_check_host(cert, name, strlen(name), 0, NULL) == 1 ||
+	       X509_check_ip_asc(cert, name, 0) == 1;
+}

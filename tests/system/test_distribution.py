@@ -155,6 +155,45 @@ def test_an_image_goes_to_a_node_before_its_tag_moves(two):
                                  json=True)["signs"]
 
 
+def ask_for_image(farm, name, checksum):
+    """(status, body) of node1's port, with that node's certificate."""
+    keys = farm.dir / f"keys-{name}"
+    if not keys.exists():
+        farm.qvd("--conf", farm.data / "node.conf", "farm", "certificate", name,
+                 "--dir", keys)
+    # A stream that has begun would never end by itself.
+    said = run(*farm.prefix, "curl", "-s", "--max-time", "5", "--cert",
+               keys / "node.crt", "--key", keys / "node.key", "--cacert",
+               keys / "ca.crt", "--resolve", f"node1:{NODE1[-5:]}:127.0.0.1",
+               "-H", "Connection: Upgrade", "-H", "Upgrade: qvd-image/1",
+               "--write-out", "\n%{http_code}",
+               f"https://node1:{NODE1[-5:]}/v1/images/{checksum}", check=False)
+    body, _, status = said.rpartition("\n")
+    return int(status), body
+
+
+def test_a_blocked_node_is_served_nothing(two):
+    farm, node = two
+    image = farm.one("SELECT id FROM images")
+    checksum = farm.one("SELECT checksum FROM images")
+    assert ask_for_image(farm, "node2", checksum)[0] == 101
+    # Of the same authority, but no host of the farm.
+    status, said = ask_for_image(farm, "node9", checksum)
+    assert status == 403 and "no host of the name in this cert" in said, said
+    farm.qvd("host", "block", "node2")
+    assert ask_for_image(farm, "node2", checksum)[0] == 403
+    farm.wait_log("asks for image " + checksum[:12])
+    # It doesn't ask either, until it may.
+    node.start()
+    eventually(lambda: "serving images to the farm" in node.text(), 60)
+    farm.qvd("image", "tag", image, "beta")
+    assert not farm.one("SELECT count(*) FROM image_nodes n JOIN hosts h "
+                        "ON h.id = n.host_id WHERE h.name = 'node2'")
+    farm.qvd("host", "unblock", "node2")
+    state_is(farm, image, "present")
+    assert "getting image" in node.text()
+
+
 def ask(node, op, **args):
     """Of a house-keeper, as the API asks."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include "net/listen.h"
+#include "net/tls_ca.h"
 
 #define BIG (3 * 1000 * 1000)
 
@@ -351,6 +352,48 @@ requires_client_certificates(void **state)
 	seen_done(&b);
 }
 
+/* Of an authority that both ends know. */
+static void
+knows_who_the_peer_is(void **state)
+{
+	_cleanup_(freep)
+	char *ca = NULL;
+	_cleanup_(wipe_strp)
+	char *ca_key = NULL;
+	_cleanup_(freep)
+	char *cert = NULL;
+	_cleanup_(wipe_strp)
+	char *key = NULL;
+	struct tls_ctx *mutual, *peer;
+
+	assert_ok(tls_ca_new("farm", 7, &ca, &ca_key, &err));
+	assert_ok(tls_ca_issue(ca, ca_key, "node2", 7, &cert, &key, &err));
+	assert_non_null(mutual = tls_ctx_new_server(cert, key, ca, &err));
+	assert_non_null(peer = tls_ctx_new_peer(cert, key, ca, &err));
+	io_pair(&a, &b, false);
+	assert_false(io_tls_peer_is(b.io, "node2"));
+	io_tls_accept(b.io, mutual);
+	io_tls_connect(a.io, peer, "node2");
+	tls_ctx_unref(mutual);
+	tls_ctx_unref(peer);
+	run_until(a.secured == 1 && b.secured == 1);
+	assert_true(io_tls_peer_is(b.io, "node2"));
+	assert_true(io_tls_peer_is(a.io, "node2"));
+	assert_false(io_tls_peer_is(b.io, "node"));
+	assert_false(io_tls_peer_is(b.io, "node22"));
+	assert_false(io_tls_peer_is(b.io, "farm"));
+	assert_false(io_tls_peer_is(b.io, "127.0.0.1"));
+	seen_done(&a);
+	seen_done(&b);
+	/* Who has shown none is nobody. */
+	io_pair(&a, &b, true);
+	run_until(b.secured == 1);
+	assert_false(io_tls_peer_is(b.io, "localhost"));
+	assert_true(io_tls_peer_is(a.io, "127.0.0.1"));
+	seen_done(&a);
+	seen_done(&b);
+}
+
 static void
 a_context_may_go_before_its_connections(void **state)
 {
@@ -457,6 +500,7 @@ main(void)
 		io_test(errors_come_after_what_the_peer_said),
 		io_test(tls_refuses),
 		io_test(requires_client_certificates),
+		io_test(knows_who_the_peer_is),
 		io_test(a_context_may_go_before_its_connections),
 		io_test(connects),
 		io_test(stops_accepting_at_the_limit),
