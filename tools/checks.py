@@ -161,7 +161,8 @@ def system_tests(kind):
         totals.failed.append("no system tests in tests/system")
         return totals
     # Tests that need the machine for themselves come after, alone.
-    select = "" if LONG else " and not long"
+    select = "" if LONG else " and not long" + (
+        " and not once" if kind == "asan" else "")
     name = f"system-{kind}"
     totals = pytest(name, "tests/system", "-n", JOBS, "--dist", "loadfile",
                     "-m", f"not alone{select}", QVD_BUILD=kind)

@@ -7,7 +7,8 @@ desktop         one farm a module with the demonstration desktop: OSF `demo`,
                 user alice (password "secret"), her VM; .vm is its id
 screen          a Display in the farm of the test
 
-Markers: long (only with QVD_LONG=1), alone (needs the machine for itself).
+Markers: long (only with QVD_LONG=1), once (the same of the sanitized build),
+alone (needs the machine for itself).
 """
 
 import os
@@ -29,6 +30,8 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: only in check-long")
+    config.addinivalue_line(
+        "markers", "once: sanitized only in check-long")
     config.addinivalue_line("markers", "alone: not beside other tests")
     if not hasattr(config, "workerinput") and os.getuid() == 0:
         leaks.sweep(BASE)

@@ -179,7 +179,7 @@ def test_killed_qemu_leaves_nothing(node):
     assert not node.left(1)
 
 
-@pytest.mark.long
+@pytest.mark.once
 def test_helper_killed_while_starting(node):
     for pause in (0.02, 0.1, 0.3):
         node.send("vm.start", **node.spec(
@@ -195,7 +195,7 @@ def test_helper_killed_while_starting(node):
 
 
 @pytest.mark.parametrize("machine", [
-    "q35", pytest.param("microvm", marks=pytest.mark.long)])
+    "q35", pytest.param("microvm", marks=pytest.mark.once)])
 def test_suspended_to_disk_and_back(node, machine):
     _, pidfd = boot(node, machine=machine)
     assert ask_guest(node, "echo here >/tmp/mark; cat /tmp/mark") == "here"
@@ -221,7 +221,7 @@ def test_suspended_to_disk_and_back(node, machine):
     assert run(*node.in_net, "ping", "-c1", "-W10", "10.88.0.3")
 
 
-@pytest.mark.long
+@pytest.mark.once
 def test_damaged_state_is_kept_aside(node):
     boot(node)
     suspend(node)
@@ -481,7 +481,7 @@ def test_network_is_confined(node):
     assert "over" in said and "0 packets received" in said
 
 
-@pytest.mark.long
+@pytest.mark.once
 def test_chatty_console_fills_nothing(node):
     pid = boot(node)[0]["pid"]
     with console(node) as s:

@@ -167,7 +167,7 @@ def overwrite(path, data):
     return before
 
 
-@pytest.mark.long
+@pytest.mark.once
 def test_commit_of_a_forged_disk(farm):
     """A guest, or a QEMU that it has taken over, may write what it likes to
     its disk. And the reading of it is killed."""

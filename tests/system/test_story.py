@@ -180,7 +180,7 @@ def clear_away(farm, vms):
 
 @pytest.mark.parametrize("kind", [
     Containers,
-    pytest.param(Machines, marks=[pytest.mark.long,
+    pytest.param(Machines, marks=[pytest.mark.once,
                                   pytest.mark.timeout(3600)])])
 def test_the_whole_story(kind):
     need("root", "containers")
