@@ -314,11 +314,16 @@ def test_who_is_not_of_the_farm_gets_nothing(two):
     theirs = {p.name: p.read_bytes()
               for p in (node.dir / "o/farm").iterdir()}
     # Nobody would take what is made where it can't be signed.
+    farm.add_user()
+    vm = farm.add_vm("alice", "busybox")
+    farm.qvd("vm", "start", vm)
+    farm.qvd("vm", "stop", vm)
     key = farm.data / "farm/signing.key"
     key.rename(farm.dir / "kept")
-    refused = farm.qvd("image", "import", farm.dir, "--osf", "busybox",
-                       check=False)
-    assert refused.status == 36 and f"this node has no {key}" in refused.err
+    for args in (["import", farm.dir, "--osf", "busybox"], ["commit", vm]):
+        refused = farm.qvd("image", *args, check=False)
+        assert refused.status == 36 and \
+            f"this node has no {key}" in refused.err, refused.err
     (farm.dir / "kept").rename(key)
     # With a part of it lost, no new keys are made over the others.
     (node.dir / "o/farm/ca.crt").unlink()
