@@ -17,6 +17,7 @@ static const char *const type_words[] = {
 	[CONFIG_DURATION] = "time",
 	[CONFIG_NET] = "address/prefix",
 	[CONFIG_ADDRESS] = "address",
+	[CONFIG_RESOLVERS] = "addresses",
 	[CONFIG_NET6] = "address/prefix",
 	[CONFIG_EGRESS] = "egress policy",
 	[CONFIG_HOME_STORE] = "word",

@@ -21,7 +21,7 @@
 
 #define BOOT_ROOT  "/newroot"
 #define BOOT_AGENT "/usr/lib/qvd/qvd-vma"
-#define BOOT_FACT  128 /* longest word of the node */
+#define BOOT_FACT  256 /* longest word of the node */
 
 /* The VM's own changes, the upper directory of its overlay. */
 #define BOOT_CHANGES "/disk/upper"

@@ -18,12 +18,12 @@
 
 #include "base/err.h"
 #include "model/range.h"
+#include "model/resolvers.h"
 
 #define CONFINE_ID_MAX   999999999999 /* "qvd" + 12 digits = IFNAMSIZ */
 #define CONFINE_PORT_MAX 16
 #define CONFINE_MAC_MAX  18
 #define CONFINE_ADDR_MAX 16
-#define CONFINE_DNS_MAX  4
 
 struct confine_net {
 	char bridge[CONFINE_PORT_MAX];
@@ -33,8 +33,7 @@ struct confine_net {
 	struct ipv6_net net6;           /* the bridge's own address */
 	bool nat;
 	int packets; /* a second from one port; 0: no limit */
-	char dns[CONFINE_DNS_MAX][CONFINE_ADDR_MAX];
-	int n_dns;
+	struct resolvers dns;
 };
 
 /* The same as text: "10.88.0.1/16", "fd00:88::1/64" or "", and

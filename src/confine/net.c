@@ -34,31 +34,6 @@ is_port_name(const char *s, int64_t *ret_id)
 }
 
 static int
-parse_dns(const char *dns, struct confine_net *net, struct err *err)
-{
-	const char *p = dns;
-	uint32_t address;
-
-	while (*(p += strspn(p, ", ")) != '\0') {
-		size_t n = strcspn(p, ", ");
-
-		if (net->n_dns == CONFINE_DNS_MAX)
-			return err_set(err, ERR_PARAMETER,
-			    "more than %d DNS servers", CONFINE_DNS_MAX);
-		snprintf(
-		    net->dns[net->n_dns], CONFINE_ADDR_MAX, "%.*s", (int)n, p);
-		if (n >= CONFINE_ADDR_MAX ||
-		    !parse_address(net->dns[net->n_dns], &address))
-			return err_set(err, ERR_PARAMETER,
-			    "DNS server '%.*s' is not an IPv4 address",
-			    (int)(n < 64 ? n : 64), p);
-		net->n_dns++;
-		p += n;
-	}
-	return 0;
-}
-
-static int
 parse_gateway(const char *gateway, struct confine_net *net, struct err *err)
 {
 	const char *slash = strchr(gateway, '/');
@@ -116,7 +91,7 @@ confine_net_parse(
 	str_copy(net.bridge, sizeof(net.bridge), conf->bridge);
 	if (parse_gateway(conf->gateway, &net, err) < 0 ||
 	    parse_gateway6(conf->gateway6, &net, err) < 0 ||
-	    parse_dns(conf->dns, &net, err) < 0)
+	    resolvers_parse(conf->dns, &net.dns, err) < 0)
 		return -ERR_PARAMETER;
 	*ret = net;
 	return 0;

@@ -178,6 +178,8 @@ static const char inet_out[] =
     "add rule inet qvd vmout ip6 saddr vmap @egress6\n"
     "add rule inet qvd vmout counter drop\n";
 
+#define DNS "meta l4proto { tcp, udp } th dport 53 accept\n"
+
 static void
 add_bridge(struct buf *buf, const struct confine_net *net)
 {
@@ -191,33 +193,20 @@ add_bridge(struct buf *buf, const struct confine_net *net)
 	buf_printf(buf, "%s", bridge_rules);
 }
 
-static bool
-is_resolver(const struct confine_net *net, const char *address)
-{
-	int i;
-
-	for (i = 0; i < net->n_dns; i++)
-		if (str_eq(net->dns[i], address))
-			return true;
-	return net->n_dns == 0; /* the node's own, then */
-}
-
 static void
 add_input(struct buf *buf, const struct confine_net *net)
 {
 	const char *gw = net->gateway;
 	char gw6[CONFINE_ADDR6_MAX];
 
-	if (is_resolver(net, gw))
-		buf_printf(buf,
-		    "add rule inet qvd vmin ip daddr %s "
-		    "meta l4proto { tcp, udp } th dport 53 accept\n",
-		    gw);
+	/* None named: the node is the one. */
+	if (net->dns.n == 0 || resolvers_have(&net->dns, gw))
+		buf_printf(buf, "add rule inet qvd vmin ip daddr %s " DNS, gw);
 	buf_printf(buf,
 	    "add rule inet qvd vmin ip daddr %s icmp type echo-request "
 	    "update @pings4 { ip saddr limit rate 5/second } accept\n",
 	    gw);
-	if (net->ipv6)
+	if (net->ipv6) {
 		buf_printf(buf,
 		    "add rule inet qvd vmin icmpv6 type "
 		    "{ nd-neighbor-solicit, nd-neighbor-advert } accept\n"
@@ -225,6 +214,10 @@ add_input(struct buf *buf, const struct confine_net *net)
 		    "echo-request update @pings6 { ip6 saddr limit "
 		    "rate 5/second } accept\n",
 		    ipv6_format(gw6, net->net6.address));
+		if (resolvers_have(&net->dns, gw6))
+			buf_printf(buf,
+			    "add rule inet qvd vmin ip6 daddr %s " DNS, gw6);
+	}
 	buf_printf(buf,
 	    "add rule inet qvd vmin counter drop\n"
 	    "add rule inet qvd input iifname \"%s\" goto vmin\n"
@@ -249,11 +242,9 @@ add_forward(struct buf *buf, const struct confine_net *net)
 	    "add rule inet qvd vmout ct state invalid counter drop\n"
 	    "add rule inet qvd vmout ct state new jump vmconn\n",
 	    br, br, br, br, br);
-	for (i = 0; i < net->n_dns; i++)
-		buf_printf(buf,
-		    "add rule inet qvd vmout ip daddr %s "
-		    "meta l4proto { tcp, udp } th dport 53 accept\n",
-		    net->dns[i]);
+	for (i = 0; i < net->dns.n; i++)
+		buf_printf(buf, "add rule inet qvd vmout %s daddr %s " DNS,
+		    net->dns.v[i].ipv6 ? "ip6" : "ip", net->dns.v[i].address);
 	buf_printf(buf, "%s", inet_out);
 }
 

@@ -186,7 +186,6 @@ helper_new(struct loop *loop, const struct node_conf *conf, struct err *err)
 	h->conf = conf;
 	h->host_netns = h->node_netns = -1;
 	h->cgroup.unified = -1;
-	h->dns = xstrdup("");
 	map_init(&h->busy);
 	list_init(&h->waiting);
 	list_init(&h->running);
@@ -255,7 +254,6 @@ helper_free(struct helper *h)
 	closep(&h->node_netns);
 	op_forge_free(h->forge);
 	free(h->image_program);
-	free(h->dns);
 	loop_defer(h->loop, helper_destroy, h);
 }
 
@@ -398,7 +396,7 @@ job_fail(struct job *job, const struct err *err)
 static json_t *
 node_json(const struct helper *h)
 {
-	char gateway6[CONFINE_ADDR6_MAX] = "";
+	char gateway6[CONFINE_ADDR6_MAX] = "", dns[RESOLVERS_TEXT_MAX];
 	const struct hv_node node = {
 		.run_dir = h->conf->run_dir,
 		.data_dir = h->conf->data_dir,
@@ -409,7 +407,8 @@ node_json(const struct helper *h)
 		.prefix = h->net.prefix,
 		.gateway6 = gateway6,
 		.prefix6 = h->net.net6.prefix,
-		.dns = h->dns,
+		/* None named: this node. */
+		.dns = resolvers_text(&h->net.dns, h->net.gateway, dns),
 		.limits_optional = h->conf->limits_optional,
 	};
 

@@ -37,7 +37,6 @@ struct helper {
 	int node_netns; /* -1: the same */
 	struct confine *confine;
 	struct confine_net net;
-	char *dns;
 	bool net_ready;
 	struct cgroup cgroup;
 	struct rpc *rpc;

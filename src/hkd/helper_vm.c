@@ -37,7 +37,7 @@ static const struct field setup_fields[] = { FIELD(struct confine_conf, bridge,
 	FIELD(struct confine_conf, gateway, STR, .flags = FIELD_REQUIRED,
 	    .max = 18),
 	FIELD(struct confine_conf, gateway6, STR, .max = 64),
-	FIELD(struct confine_conf, dns, STR, .max = 80),
+	FIELD(struct confine_conf, dns, STR, .max = RESOLVERS_TEXT_MAX),
 	FIELD(struct confine_conf, nat, BOOL),
 	FIELD(struct confine_conf, packets, I32, .min = 0, .max = 1000000),
 	FIELD_END };
@@ -64,8 +64,6 @@ node_setup(
 	if (r < 0)
 		return r;
 	h->net = net;
-	free(h->dns);
-	h->dns = xstrdup(s.dns);
 	h->net_ready = true;
 	return 0;
 }

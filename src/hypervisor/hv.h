@@ -33,7 +33,7 @@ struct hv_node {
 	int32_t prefix;
 	const char *gateway6; /* "fd00:88::1"; "": no IPv6 */
 	int32_t prefix6;
-	const char *dns;      /* "9.9.9.9 1.1.1.1", "" */
+	const char *dns;      /* "9.9.9.9 2001:db8::53" */
 	bool limits_optional; /* start also without cgroup controllers */
 };
 

@@ -46,15 +46,13 @@ write_resolv_conf(const struct hv_op *op, struct err *err)
 {
 	char text[512] = "";
 	size_t n = 0;
-	/* None named: the node's own. */
-	const char *p =
-	    op->node->dns[0] != '\0' ? op->node->dns : op->node->gateway;
+	const char *p = op->node->dns;
 
-	while (*(p += strspn(p, ", ")) != '\0' && n < sizeof(text) - 64) {
-		int len = (int)strcspn(p, ", ");
+	while (*(p += strspn(p, " ")) != '\0' && n < sizeof(text) - 64) {
+		int len = (int)strcspn(p, " ");
 
 		n += (size_t)snprintf(text + n, sizeof(text) - n,
-		    "nameserver %.*s\n", len > 40 ? 40 : len, p);
+		    "nameserver %.*s\n", len > 45 ? 45 : len, p);
 		p += len;
 	}
 	return write_file(op, "resolv.conf", text, err);

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "model/egress.h"
 #include "model/range.h"
+#include "model/resolvers.h"
 #include "model/states.h"
 
 #define SECOND (INT64_C(1000))
@@ -25,8 +26,9 @@ const struct config_key config_keys[] = {
 	{ "vm.network.nat", CONFIG_BOOL, "yes", 0, 0, CONFIG_FARM,
 	    "Whether desktops reach other networks under the node's "
 	    "address." },
-	{ "vm.network.dns", CONFIG_ADDRESS, "", 0, 0, CONFIG_FARM,
-	    "The name server of the desktops; empty: the node's own." },
+	{ "vm.network.dns", CONFIG_RESOLVERS, "", 0, 0, CONFIG_FARM,
+	    "The name servers of the desktops, up to four addresses, and the "
+	    "only ones that they can ask; empty: the node." },
 	{ "vm.network.gateway6", CONFIG_NET6, "", 0, 0, CONFIG_FARM,
 	    "The bridge's IPv6 address and network (/64 to /96, such as "
 	    "fd00:88::1/64); a desktop's IPv6 address ends with its IPv4 "
@@ -146,6 +148,7 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 {
 	struct ipv4_net net;
 	struct ipv6_net net6;
+	struct resolvers resolvers;
 	uint32_t address;
 	int64_t v = 0;
 	bool b = false;
@@ -172,6 +175,8 @@ value_ok(const struct config_key *k, const char *value, int64_t *ret)
 	case CONFIG_ADDRESS:
 		return value[0] == '\0' ||
 		       ipv4_parse(value, &address, NULL) == 0;
+	case CONFIG_RESOLVERS:
+		return resolvers_parse(value, &resolvers, NULL) == 0;
 	case CONFIG_NET6:
 		return value[0] == '\0' ||
 		       ipv6_net_parse(value, &net6, NULL) == 0;
@@ -234,6 +239,12 @@ config_check(const struct config_key *k, const char *value, struct err *err)
 	case CONFIG_ADDRESS:
 		return err_set(err, ERR_PARAMETER,
 		    "%s is an IPv4 address, or empty", k->key);
+	case CONFIG_RESOLVERS: {
+		struct resolvers resolvers;
+
+		return err_wrap(
+		    err, resolvers_parse(value, &resolvers, err), "%s", k->key);
+	}
 	case CONFIG_NET6:
 		return err_set(err, ERR_PARAMETER,
 		    "%s is an IPv6 address with its network like "

@@ -19,6 +19,7 @@ enum config_type {
 	CONFIG_DURATION,   /* "30s", "5m"; within [min, max] milliseconds */
 	CONFIG_NET,        /* "10.88.0.1/16" */
 	CONFIG_ADDRESS,    /* "10.88.0.2", or "" */
+	CONFIG_RESOLVERS,  /* model/resolvers.h */
 	CONFIG_NET6,       /* "fd00:88::1/64", or "" */
 	CONFIG_EGRESS,     /* model/egress.h */
 	CONFIG_HOME_STORE, /* words of model/states.h */

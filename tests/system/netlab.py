@@ -202,4 +202,6 @@ class Outside:
         return rx["packets"], rx["bytes"]
 
     def close(self):
+        # A namespace goes some time after its name.
+        run("ip", "-n", self.net.node.id, "link", "del", "up0")
         run("ip", "netns", "del", self.id)

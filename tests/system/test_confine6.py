@@ -6,7 +6,7 @@ import os
 
 import packets
 import pytest
-from netlab import (A1, A2, GATEWAY6, LOCAL1, MAC0, MAC1, MAC2, Net,
+from netlab import (A1, A2, GATEWAY, GATEWAY6, LOCAL1, MAC0, MAC1, MAC2, Net,
                     Outside)
 from nodelab import Node, eventually
 
@@ -90,6 +90,29 @@ def test_way_out(net):
                              ) == {("2001:db8:2::1", 80)}
     finally:
         out.close()
+
+
+def test_name_servers(net):
+    """Of both kinds, the node's own address among them; nobody else."""
+    named, other = "2001:db8:2::53", "2001:db8:2::54"
+    out = Outside(net, f"{named}/128", f"{other}/128", "10.9.9.9/32")
+    try:
+        with net.serve(out.id, 53), net.serve(None, 53):
+            asked = [(a, 53) for a in (named, other, "10.9.9.9", GATEWAY,
+                                       GATEWAY6)]
+            assert net.reach(1, *asked) == {(GATEWAY, 53)}
+            net.node.setup(nat=True, gateway6="fd00:88::1/64",
+                           dns=f"{named}, 10.9.9.9 {GATEWAY6}")
+            assert net.reach(1, *asked) == {
+                (named, 53), ("10.9.9.9", 53), (GATEWAY6, 53)}
+            pid = net.node.vm(4, net.checksum)[0]["pid"]
+            told = net.node.inside(pid, "cat", "/etc/resolv.conf")
+            assert told == (f"nameserver {named}\nnameserver 10.9.9.9\n"
+                            f"nameserver {GATEWAY6}\n")
+    finally:
+        net.node.setup(nat=True, gateway6="fd00:88::1/64")
+        out.close()
+    assert net.reach(1, (named, 53)) == set()
 
 
 def test_everything_goes(net):

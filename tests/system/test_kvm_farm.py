@@ -115,7 +115,10 @@ def test_commit_what_was_done_in_a_machine(farm):
     vm = farm.add_vm("alice", "done", "done")
     want(farm, vm)
     wait(farm, vm, "running", timeout=200)
-    kvmguest.console(farm, vm, ("#", "\n"), ("END3", CHANGES))
+    # Its node is its name server, when none is named.
+    kvmguest.console(farm, vm, ("#", "\n"),
+                     ("nameserver 10.88.0.1", "cat /etc/resolv.conf\n"),
+                     ("END3", CHANGES))
     want(farm, vm, False)
     wait(farm, vm, "stopped", timeout=120)
     # What its OSF says of the accelerator is for the machine that reads, too.

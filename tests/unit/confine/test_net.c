@@ -36,8 +36,8 @@ parses_the_network(void **state)
 	assert_string_equal(net.gateway, "10.88.0.1");
 	assert_int_equal(net.prefix, 16);
 	assert_false(net.ipv6);
-	assert_int_equal(net.n_dns, 2);
-	assert_string_equal(net.dns[1], "1.1.1.1");
+	assert_int_equal(net.dns.n, 2);
+	assert_string_equal(net.dns.v[1].address, "1.1.1.1");
 	assert_true(confine_net_has(&net, "10.88.255.254"));
 	assert_true(confine_net_has(&net, "10.88.1.0"));
 	assert_false(confine_net_has(&net, "10.88.0.1"));
@@ -76,10 +76,10 @@ refuses_what_is_no_network(void **state)
 		assert_err(parse("br0", "10.0.0.1/16", gateways6[i], "", &net),
 		    PARAMETER, "gateway6");
 	assert_err(parse("br0", "10.0.0.1/16", "", "1.1.1.1 }", &net),
-	    PARAMETER, "DNS");
+	    PARAMETER, "name server");
 	assert_err(parse("br0", "10.0.0.1/16", "",
 		       "1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1 1.1.1.1", &net),
-	    PARAMETER, "DNS");
+	    PARAMETER, "name server");
 }
 
 static void

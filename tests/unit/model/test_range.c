@@ -80,6 +80,7 @@ test_config_keys(void **state)
 	assert_int_equal(config_check(k, "perhaps", &err), -ERR_PARAMETER);
 	k = config_find("vm.network.dns");
 	assert_int_equal(config_check(k, "", &err), 0);
+	assert_int_equal(config_check(k, "9.9.9.9 2620:fe::fe", &err), 0);
 	assert_int_equal(config_check(k, "dns", &err), -ERR_PARAMETER);
 }
 
