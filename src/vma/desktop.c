@@ -13,8 +13,10 @@
 #include "base/str.h"
 #include "vma/init.h"
 
-/* A program that ends so soon has failed, whatever its status. */
-#define AT_ONCE_MS     3000
+/* So early an end is no user's: with an error, and without one, which somebody
+ * who is quick can be the cause of. */
+#define FAILED_MS      3000
+#define LOGGED_OUT_MS  1000
 #define AGENT_GRACE_MS 3000
 #define HURRY_MS       300
 
@@ -77,7 +79,7 @@ on_desktop_end(struct task *task, int status, bool timed_out, void *arg)
 		desktop_stop_next(s);
 		return;
 	}
-	if (lived >= AT_ONCE_MS) {
+	if (lived >= FAILED_MS || (status == 0 && lived >= LOGGED_OUT_MS)) {
 		err_set(&s->reason, ERR_SESSION, "the user logged out");
 		s->over = true;
 		session_fire(s, SESSION_EVENT_STOP);

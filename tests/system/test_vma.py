@@ -354,17 +354,26 @@ def test_an_agent_that_dies_at_start():
         assert box.state()["reason"] == e.message
 
 
-def test_a_session_that_ends_at_once(display):
+@pytest.mark.parametrize("end, reason", [
+    ("exit 7", "exited with 7: cannot find the desktop"),
+    ("sleep 1.3; exit 7", "exited with 7: cannot find the desktop"),
+    ("exit 0", "without an error: cannot find the desktop"),
+    ("sleep 1.3; exit 0", None),
+], ids=["failed", "failed-late", "nothing", "quick-user"])
+def test_a_session_that_ends_at_once(display, end, reason):
     program = ("etc/qvd/session", 0o755,
-               "#!/bin/sh\necho 'cannot find the desktop' >&2\nexit 7")
+               f"#!/bin/sh\necho 'cannot find the desktop' >&2\n{end}")
     with Box(files=[program]) as box:
         stream = follow(box)
         box.connect(display)
-        reason = events(box, "stopping", stream)[-1]["reason"]
-        assert reason == (
-            "the image's X session '/etc/qvd/session' ended at once: exited "
-            "with 7: cannot find the desktop")
+        said = events(box, "stopping", stream)[-1]["reason"]
         box.wait("stopped")
+    if reason is None:
+        assert said == "the user logged out"
+    else:
+        assert said.startswith(
+            "the image's X session '/etc/qvd/session' ended at once")
+        assert said.endswith(reason)
 
 
 def test_an_agent_that_is_killed_is_replaced(desktop, display):
