@@ -35,7 +35,11 @@ def house():
         (hooks / "link").symlink_to("site")
         text = conf.read_text()
         conf.write_text(text.replace("[paths]", f"[paths]\nhooks = {hooks}"))
+        # Until the next one has started, the row may say what the old one
+        # was.
+        started = farm.event_names().count("host.started")
         farm.kill("qvd-hkd")
+        farm.wait_event("host.started", count=started + 1, timeout=60)
         farm.wait_sql("qvd_hosts",
                       "SELECT state = 'running' FROM host_runtimes")
         farm.add_user("alice", "secret")
